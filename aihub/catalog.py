@@ -1,0 +1,98 @@
+"""Image streams with their tags: what a server can be started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from aihub.text import Text
+
+__all__ = ["Catalog", "ImageStream", "ImageTag", "Software", "TagState"]
+
+
+class TagState(StrEnum):
+    """What the admin says of a tag, and an instructor among the admin's tags."""
+
+    OFFERED = "offered"
+    HIDDEN = "hidden"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """A piece of software that a tag contains, as its page lists it."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """One tag of an image stream.
+
+    `kind` and `source` are `from.kind` and `from.name` of the ImageStream document. `image` is the reference a
+    container would run, None while it is not known. `requirements` is what the tag's kernel environment on one
+    machine is made from (requirement strings of pip), None where the tag has no such environment.
+    """
+
+    name: str
+    kind: str = "DockerImage"
+    source: str = ""
+    image: str | None = None
+    recommended: bool = False
+    default: bool = False
+    outdated: bool = False
+    scheduled: bool = False
+    insecure: bool = False
+    reference_policy: str = "Source"
+    software: tuple[Software, ...] = ()
+    dependencies: tuple[Software, ...] = ()
+    requirements: tuple[str, ...] | None = None
+    state: TagState = TagState.OFFERED
+    successor: str | None = None
+    """Name of the tag of the same stream, or "stream:tag", that follows a retired one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStream:
+    """An image and its tags. `offered` is false for streams that their document does not list."""
+
+    name: str
+    display_name: Text = Text()
+    description: Text = Text()
+    offered: bool = True
+    order: int = 100
+    origin: str = ""
+    source_url: str = ""
+    accelerators: tuple[str, ...] = ()
+    tags: tuple[ImageTag, ...] = ()
+
+    def tag(self, name: str) -> ImageTag | None:
+        """The tag called `name`."""
+        return next((tag for tag in self.tags if tag.name == name), None)
+
+    def made_for(self, accelerator: str) -> bool:
+        """Whether the image suits the resource `accelerator`: it declares none, or one of the same vendor domain."""
+        vendor = accelerator.partition("/")[0]
+        return not self.accelerators or any(own.partition("/")[0] == vendor for own in self.accelerators)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All image streams by name."""
+
+    streams: Mapping[str, ImageStream] = field(default_factory=lambda: MappingProxyType({}))
+
+    def find(self, reference: str) -> tuple[ImageStream, ImageTag] | None:
+        """The stream and tag that "stream:tag" names."""
+        name, _, tag_name = reference.partition(":")
+        stream = self.streams.get(name)
+        tag = stream.tag(tag_name) if stream else None
+        return (stream, tag) if stream and tag else None
+
+    def references(self) -> Iterator[str]:
+        """Every "stream:tag", in the order of the streams."""
+        for stream in sorted(self.streams.values(), key=lambda stream: (stream.order, stream.name)):
+            yield from (f"{stream.name}:{tag.name}" for tag in stream.tags)

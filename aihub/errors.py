@@ -1,0 +1,102 @@
+"""What can go wrong, as data.
+
+    AIHubError
+    ├── QuantityError      a text is not a Kubernetes quantity (also a ValueError)
+    ├── PolicyFileError    the policy file has findings; carries them
+    ├── RefusedError       a start is refused; carries the Refusal
+    └── StoreError         AIHub's own database cannot be read or written
+
+A `Refusal` holds a reason from a fixed set and the parameters of its sentence; `aihub.messages` makes the sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+__all__ = ["AIHubError", "Parameter", "QuantityError", "Reason", "Refusal", "RefusedError", "StoreError"]
+
+
+class Reason(StrEnum):
+    """Why a start is refused (design.md §8). The value is what REST answers carry in `AIHub-Reason`."""
+
+    INVALID_OPTIONS = "invalid-options"
+    UNKNOWN_PROJECT = "unknown-project"
+    NOT_MEMBER = "not-member"
+    PROJECT_ARCHIVED = "project-archived"
+    UNKNOWN_IMAGE = "unknown-image"
+    IMAGE_NOT_OFFERED = "image-not-offered"
+    IMAGE_RETIRED = "image-retired"
+    IMAGE_UNRESOLVED = "image-unresolved"
+    UNKNOWN_PROFILE = "unknown-profile"
+    PROFILE_NOT_OFFERED = "profile-not-offered"
+    PROFILE_RETIRED = "profile-retired"
+    PROFILE_NOT_OPEN = "profile-not-open"
+    PROFILE_UNFIT = "profile-unfit"
+    NEVER_FITS = "never-fits"
+    QUOTA_PROJECT = "quota-project"
+    QUOTA_MEMBER = "quota-member"
+    QUOTA_USER = "quota-user"
+    QUOTA_UNKNOWN = "quota-unknown"
+    NO_CAPACITY = "no-capacity"
+    VOLUME_BUSY = "volume-busy"
+    STORAGE_QUOTA = "storage-quota"
+    STORAGE_FULL = "storage-full"
+    STORAGE_UNUSABLE = "storage-unusable"
+    DATASET_MISSING = "dataset-missing"
+    SERVER_BUSY = "server-busy"
+    BUILD_FAILED = "build-failed"
+    START_FAILED = "start-failed"
+    START_TIMEOUT = "start-timeout"
+    NAME_COLLISION = "name-collision"
+    CLUSTER_QUOTA = "cluster-quota"
+    CLUSTER_DENIED = "cluster-denied"
+    STORE_UNAVAILABLE = "store-unavailable"
+
+
+Parameter = str | int | bool | None | tuple[str, ...]
+"""What a sentence may be filled with. Quantities are given as formatted text, never as floats."""
+
+
+def _empty() -> Mapping[str, Parameter]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A reason and what its sentence names.
+
+    Parameters used by convention: `project`, `image` ("stream:tag"), `profile` are ids; `field` is the user option at
+    fault; `key` a resource name; `limit`, `used`, `requested`, `free`, `total` formatted amounts; `successor` an id;
+    `contact` plain text; `path` a folder; `lines` the last lines of a log; `server` a server's name.
+    """
+
+    reason: Reason
+    parameters: Mapping[str, Parameter] = field(default_factory=_empty)
+
+
+class AIHubError(Exception):
+    """Root of the errors that AIHub raises on purpose."""
+
+
+class QuantityError(AIHubError, ValueError):
+    """A text is not a quantity as Kubernetes writes them."""
+
+    def __init__(self, text: object, problem: str) -> None:
+        super().__init__(f"{text!r:.80} {problem}")
+        self.text = text
+        self.problem = problem
+
+
+class RefusedError(AIHubError):
+    """A start is refused. Framework boundaries turn this into their own exception."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.value)
+        self.refusal = refusal
+
+
+class StoreError(AIHubError):
+    """AIHub's own database cannot be read or written right now."""

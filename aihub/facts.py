@@ -1,0 +1,62 @@
+"""What is the case right now, as the policy needs to know it: usage, machines, instructors' decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from aihub.projects import Decisions
+from aihub.quota import Amounts
+from aihub.resources import Resources
+
+__all__ = ["Facts", "Machine", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one person and the projects use now: reserved, running and still being released (design.md §7).
+
+    `projects` and `members` are by project id, `members` and `user` are this person's own.
+    """
+
+    projects: Mapping[str, Resources] = field(default_factory=lambda: MappingProxyType({}))
+    members: Mapping[str, Resources] = field(default_factory=lambda: MappingProxyType({}))
+    user: Resources = Resources()
+
+    def at(self, project: str) -> Amounts:
+        """Usage at the three levels that a start in `project` meets."""
+        nothing = Resources()
+        return Amounts(self.projects.get(project, nothing), self.members.get(project, nothing), self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that runs servers: what it has for them in all, and what of that is free."""
+
+    name: str
+    total: Resources
+    free: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of one moment for one person.
+
+    `usage` is None while it is not known, `machines` None while nothing is known of them (then neither *never fits*
+    nor *no capacity* is said). `claims` are the ids of the claims that exist already and are in `usage`.
+    `unresolved` maps "stream:tag" to whether waiting can help: True while its resolution is under way, False when it
+    cannot run here at all.
+    """
+
+    as_of: datetime
+    usage: Usage | None = Usage()
+    machines: tuple[Machine, ...] | None = None
+    claims: frozenset[str] = frozenset()
+    decisions: Mapping[str, Decisions] = field(default_factory=lambda: MappingProxyType({}))
+    unresolved: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+
+    def decided(self, project: str) -> Decisions:
+        """The instructors' decisions of `project`; none yet is an empty set of them."""
+        return self.decisions.get(project, Decisions())

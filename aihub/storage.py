@@ -1,0 +1,105 @@
+"""Storage of a server: the home, the project folder, datasets; which claims they are and where they are mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+
+from aihub.quota import Amounts
+from aihub.resources import STORAGE, Resources
+from aihub.text import Text
+
+__all__ = [
+    "Claim",
+    "Dataset",
+    "Home",
+    "HomeScope",
+    "ProjectStorage",
+    "SharedFolder",
+    "home_claim",
+    "project_claims",
+]
+
+
+class HomeScope(StrEnum):
+    """Whether a person has one home, or one in every project."""
+
+    USER = "user"
+    PROJECT = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The home of a person: its scope and size in bytes (None: no size is asked for)."""
+
+    scope: HomeScope = HomeScope.USER
+    size: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """The folder of a project, `~/project` in every server of it. `source` is a folder copied into a new one."""
+
+    size: Decimal | None = None
+    members_write: bool = False
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data that servers of a project read under `~/datasets/<name>`.
+
+    `path` is a folder of the machine (one-machine runtime), `claim` a PersistentVolumeClaim (Kubernetes).
+    """
+
+    name: str
+    display_name: Text = Text()
+    path: str | None = None
+    claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectStorage:
+    """What a project's servers find beside the home."""
+
+    home_size: Decimal | None = None
+    shared: SharedFolder | None = None
+    datasets: Mapping[str, Dataset] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A piece of storage that outlives servers: a home or a project's folder.
+
+    `id` is unique in the hub: "home/<person>", "home/<project>/<person>" or "project/<project>". `size` is in bytes.
+    """
+
+    id: str
+    size: Decimal | None
+    charge: Amounts
+
+
+def home_claim(home: Home, storage: ProjectStorage, project: str, person: str) -> Claim:
+    """The home that a server of `person` in `project` mounts.
+
+    A home of scope user counts at the user level only, one of scope project at all three (design.md §7); only in
+    that scope may a project set its own size.
+    """
+    if home.scope is HomeScope.USER:
+        return Claim(f"home/{person}", home.size, Amounts(user=_storage(home.size)))
+    size = storage.home_size if storage.home_size is not None else home.size
+    return Claim(f"home/{project}/{person}", size, Amounts.everywhere(_storage(size)))
+
+
+def project_claims(storage: ProjectStorage, project: str) -> tuple[Claim, ...]:
+    """The claims of a project itself: its shared folder where it has one, counted at the project level."""
+    if storage.shared is None:
+        return ()
+    return (Claim(f"project/{project}", storage.shared.size, Amounts(project=_storage(storage.shared.size))),)
+
+
+def _storage(size: Decimal | None) -> Resources:
+    return Resources({STORAGE: size} if size is not None else {})
