@@ -6,8 +6,8 @@ makes in the order of the rules. They agree because there is nothing else to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from aihub.plan import Plan
 from aihub.profiles import Profile
 from aihub.projects import Decisions, Person, Project, Role, group_matches
 from aihub.quota import Amounts, Deny, Level, Quota, Quotas, denials
-from aihub.resources import Resources, format_amount, is_accelerator
+from aihub.resources import Resources, format_amount
 from aihub.storage import Claim, Home, home_claim, project_claims
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "choices_for",
     "default_image",
     "default_profile",
+    "quota_refusal",
     "quotas_of",
     "resolve",
     "why",
@@ -45,7 +46,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything loaded from the policy file. `start_when_unknown`: starts without an accelerator while usage is unknown."""
+    """Everything loaded from the policy file.
+
+    `start_when_unknown` admits starts without an accelerator while usage is not known.
+    """
 
     catalog: Catalog = Catalog()
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
@@ -56,7 +60,7 @@ class Policy:
 
 
 class State(StrEnum):
-    """OK: a start now is admitted. WAIT: possible later without a change of the policy. NO: not without somebody's change."""
+    """OK: a start now is admitted. WAIT: later, without a change of the policy. NO: not without somebody's change."""
 
     OK = "ok"
     WAIT = "wait"
@@ -110,3 +114,589 @@ class Judgement:
     def failed(self) -> bool:
         """Whether the rule was judged and refuses."""
         return self.verdict is not None and self.verdict.state is not State.OK
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """One tag as a person sees it in a project. `message` is what the instructors wrote when they retired it."""
+
+    stream: ImageStream
+    tag: ImageTag
+    verdict: Verdict
+    default: bool = False
+    successor: str | None = None
+    message: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The id, "stream:tag"."""
+        return f"{self.stream.name}:{self.tag.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChoice:
+    """One profile as a person sees it in a project.
+
+    `verdicts` maps each accelerator count that may be asked for to what a start with it would meet, whatever the
+    image; `unfit` are the images of the project that the profile does not suit.
+    """
+
+    profile: Profile
+    verdicts: Mapping[int, Verdict]
+    unfit: frozenset[str] = frozenset()
+    default: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict for the default count."""
+        return self.verdicts[self.profile.counts()[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectChoices:
+    """A project as a person sees it: `verdict` for the project itself, then its images and profiles."""
+
+    project: Project
+    role: Role
+    verdict: Verdict
+    images: tuple[ImageChoice, ...]
+    profiles: tuple[ProfileChoice, ...]
+    usage: Amounts | None
+    quotas: Quotas
+
+    def image(self, reference: str) -> ImageChoice | None:
+        """The choice whose id is `reference`."""
+        return next((choice for choice in self.images if choice.reference == reference), None)
+
+    def profile(self, name: str) -> ProfileChoice | None:
+        """The choice whose profile is `name`."""
+        return next((choice for choice in self.profiles if choice.profile.name == name), None)
+
+    def combined(self, image: ImageChoice, profile: ProfileChoice, count: int) -> Verdict:
+        """What a start of `image` with `profile` and `count` accelerators would meet: the first part that refuses."""
+        fit = OK
+        if image.reference in profile.unfit and not profile.profile.retired:
+            fit = _unfit(profile.profile, image.stream, image.reference)
+        parts = (self.verdict, image.verdict, fit, profile.verdicts[count])
+        return next((part for part in parts if part.state is not State.OK), OK)
+
+
+def choices_for(policy: Policy, person: Person, facts: Facts) -> tuple[ProjectChoices, ...]:
+    """Every project, image and profile that `person` may see, each with its verdict.
+
+    Hidden images and profiles, and profiles not open to the person, are not seen; retired ones are, so that their
+    successor can be named. Projects stand in their own order.
+    """
+    seen = [(project, project.role(person)) for project in policy.projects.values()]
+    ordered = sorted(seen, key=lambda pair: (pair[0].order, pair[0].name))
+    return tuple(_project_choices(policy, person, facts, project, role) for project, role in ordered if role)
+
+
+def resolve(policy: Policy, person: Person, options: object, facts: Facts) -> Plan | Refusal:
+    """The plan that a start of `person` with the submitted `options` follows, or the first reason against it.
+
+    `options` is what was submitted, of any type; see `aihub.options.parse_options`.
+    """
+    judged = _judge(policy, person, options, facts)
+    refusal = next((each.verdict.refusal for each in judged.judgements if each.verdict and each.failed), None)
+    return refusal or _plan(policy, person, facts, judged)
+
+
+def why(policy: Policy, person: Person, options: object, facts: Facts) -> tuple[Judgement, ...]:
+    """Every rule with what it says, in order. Rules that nothing is left to judge for have no verdict."""
+    return tuple(_judge(policy, person, options, facts).judgements)
+
+
+def default_image(policy: Policy, project: Project, decisions: Decisions) -> str | None:
+    """The image that a start without one means: the instructors' default while it stands, else the admin's.
+
+    A default that has been hidden, retired or withdrawn does not stand; then the recommended tag of the first stream
+    in order that is still offered is meant.
+    """
+    for reference in (decisions.default, _qualified(policy, project.images.default)):
+        if reference and _stands(policy, project, decisions, reference):
+            return reference
+    standing = [each for each in policy.catalog.references() if _stands(policy, project, decisions, each)]
+    return min(standing, key=lambda reference: not _preferred(policy, reference), default=None)
+
+
+def default_profile(policy: Policy, project: Project, person: Person) -> str | None:
+    """The profile that a start without one means: the project's default if `person` may use it, else their first."""
+    usable = [profile.name for profile in _visible_profiles(policy, project, person) if not profile.retired]
+    default = project.profiles.default
+    return default if default in usable else next(iter(usable), None)
+
+
+def quotas_of(policy: Policy, project: Project) -> Quotas:
+    """The quotas that a start in `project` meets."""
+    return Quotas(project.quota, project.member_quota, policy.user_quota)
+
+
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Judged:
+    """What `_judge` found on the way: the judgements and the objects that the ids stand for."""
+
+    judgements: list[Judgement] = field(default_factory=list)
+    options: Options = Options()
+    project: Project | None = None
+    stream: ImageStream | None = None
+    tag: ImageTag | None = None
+    profile: Profile | None = None
+    count: int = 0
+
+    def add(self, rule: Rule, verdict: Verdict | None) -> None:
+        self.judgements.append(Judgement(rule, verdict))
+
+    def skip(self, *rules: Rule) -> None:
+        for rule in rules:
+            self.add(rule, None)
+
+
+def _judge(policy: Policy, person: Person, raw: object, facts: Facts) -> _Judged:
+    judged = _Judged()
+    parsed = parse_options(raw)
+    if isinstance(parsed, Refusal):
+        judged.add(Rule.OPTIONS, Verdict(State.NO, parsed))
+        judged.skip(*tuple(Rule)[1:])
+        return judged
+    judged.options = parsed
+    project = _judge_project(policy, person, judged)
+    if project is None:
+        return judged
+    _judge_image(policy, project, facts, judged)
+    _judge_profile(policy, person, project, judged)
+    if judged.profile is None:
+        judged.skip(Rule.PROFILE_FITS, *_RESOURCE_RULES)
+        return judged
+    _judge_fit(judged)
+    charge = _charge(policy, person, project, judged.profile, judged.count, facts)
+    judged.judgements += _resource_judgements(policy, project, judged.profile, judged.count, charge, facts)
+    return judged
+
+
+_RESOURCE_RULES = (
+    Rule.MACHINE_FITS,
+    Rule.USAGE_KNOWN,
+    Rule.QUOTA_PROJECT,
+    Rule.QUOTA_MEMBER,
+    Rule.QUOTA_USER,
+    Rule.CAPACITY,
+)
+
+
+def _judge_project(policy: Policy, person: Person, judged: _Judged) -> Project | None:
+    """Add the judgements on options and project; the project is None where nothing else can be judged."""
+    name = judged.options.project
+    if name is None:
+        own = [each for each in policy.projects.values() if each.role(person) not in (None, Role.ADMIN)]
+        if len(own) > 1:
+            judged.add(Rule.OPTIONS, _no(Reason.INVALID_OPTIONS, field="project", problem="missing", value=""))
+            judged.skip(*tuple(Rule)[1:])
+            return None
+        name = own[0].name if own else ""
+    judged.add(Rule.OPTIONS, OK)
+    project = policy.projects.get(name)
+    role = project.role(person) if project else None
+    if project is None or role is None:
+        judged.add(Rule.PROJECT_KNOWN, _no(Reason.UNKNOWN_PROJECT, project=shown(name)))
+        judged.skip(*tuple(Rule)[2:])
+        return None
+    judged.project = project
+    judged.add(Rule.PROJECT_KNOWN, OK)
+    judged.add(Rule.PROJECT_MEMBER, _member(project, role))
+    judged.add(Rule.PROJECT_ACTIVE, _active(project))
+    return project
+
+
+def _member(project: Project, role: Role) -> Verdict:
+    return _no(Reason.NOT_MEMBER, project=project.name) if role is Role.ADMIN else OK
+
+
+def _active(project: Project) -> Verdict:
+    return _no(Reason.PROJECT_ARCHIVED, project=project.name) if project.archived else OK
+
+
+def _judge_image(policy: Policy, project: Project, facts: Facts, judged: _Judged) -> None:
+    decisions = facts.decided(project.name)
+    reference = judged.options.image or default_image(policy, project, decisions)
+    found = policy.catalog.find(reference) if reference else None
+    if reference is None or found is None:
+        judged.add(Rule.IMAGE_KNOWN, _no(Reason.UNKNOWN_IMAGE, image=shown(reference or ""), project=project.name))
+        judged.skip(Rule.IMAGE_OFFERED, Rule.IMAGE_CURRENT, Rule.IMAGE_RESOLVED)
+        return
+    judged.stream, judged.tag = found
+    judged.add(Rule.IMAGE_KNOWN, OK)
+    judged.judgements += _image_judgements(policy, project, facts, reference)
+
+
+def _image_judgements(policy: Policy, project: Project, facts: Facts, reference: str) -> list[Judgement]:
+    decisions = facts.decided(project.name)
+    offered = (
+        OK
+        if _offered(policy, project, decisions, reference)
+        else _no(Reason.IMAGE_NOT_OFFERED, image=reference, project=project.name)
+    )
+    successor = _retired(policy, decisions, reference)
+    retired = (
+        OK
+        if successor is None
+        else _no(Reason.IMAGE_RETIRED, image=reference, project=project.name, successor=successor or None)
+    )
+    healing = facts.unresolved.get(reference)
+    unresolved = Refusal(Reason.IMAGE_UNRESOLVED, {"image": reference, "waiting": bool(healing)})
+    resolved = OK if healing is None else Verdict(State.WAIT if healing else State.NO, unresolved)
+    return [
+        Judgement(Rule.IMAGE_OFFERED, offered),
+        Judgement(Rule.IMAGE_CURRENT, retired),
+        Judgement(Rule.IMAGE_RESOLVED, resolved),
+    ]
+
+
+def _judge_profile(policy: Policy, person: Person, project: Project, judged: _Judged) -> None:
+    name = judged.options.profile or default_profile(policy, project, person)
+    profile = policy.profiles.get(name) if name else None
+    if profile is None:
+        judged.add(Rule.PROFILE_KNOWN, _no(Reason.UNKNOWN_PROFILE, profile=shown(name or ""), project=project.name))
+        judged.skip(Rule.PROFILE_OFFERED, Rule.PROFILE_CURRENT, Rule.PROFILE_OPEN, Rule.PROFILE_COUNT)
+        return
+    judged.profile = profile
+    asked = judged.options.accelerator_count
+    judged.count = profile.counts()[0] if asked is None else asked
+    judged.add(Rule.PROFILE_KNOWN, OK)
+    judged.judgements += _profile_judgements(person, project, profile)
+    judged.add(Rule.PROFILE_COUNT, _count_open(profile, judged.count))
+
+
+def _profile_judgements(person: Person, project: Project, profile: Profile) -> list[Judgement]:
+    named = {"profile": profile.name, "project": project.name}
+    offered = profile.name in project.profiles.ids and not profile.hidden
+    return [
+        Judgement(Rule.PROFILE_OFFERED, OK if offered else _no(Reason.PROFILE_NOT_OFFERED, **named)),
+        Judgement(
+            Rule.PROFILE_CURRENT,
+            _no(Reason.PROFILE_RETIRED, **named, successor=profile.successor) if profile.retired else OK,
+        ),
+        Judgement(Rule.PROFILE_OPEN, OK if _open_to(profile, person) else _no(Reason.PROFILE_NOT_OPEN, **named)),
+    ]
+
+
+def _count_open(profile: Profile, count: int) -> Verdict:
+    if count in profile.counts():
+        return OK
+    return _no(Reason.INVALID_OPTIONS, field="acceleratorCount", problem="not-open", value=str(count))
+
+
+def _judge_fit(judged: _Judged) -> None:
+    if judged.stream is None or judged.tag is None or judged.profile is None:
+        judged.skip(Rule.PROFILE_FITS)
+        return
+    reference = f"{judged.stream.name}:{judged.tag.name}"
+    fits = _suits(judged.profile, judged.stream)
+    judged.add(Rule.PROFILE_FITS, OK if fits else _unfit(judged.profile, judged.stream, reference))
+
+
+def _resource_judgements(
+    policy: Policy, project: Project, profile: Profile, count: int, charge: Amounts, facts: Facts
+) -> list[Judgement]:
+    """The rules on machines, usage and quotas, the same for every image."""
+    wanted = profile.charge(count)
+    usage_known = _usage_known(policy, profile, facts)
+    quota = _quota_verdicts(policy, project, charge, facts)
+    return [
+        Judgement(Rule.MACHINE_FITS, _fits_a_machine(profile, wanted, facts)),
+        Judgement(Rule.USAGE_KNOWN, usage_known),
+        *(Judgement(Rule(f"quota-{level}"), quota.get(level)) for level in Level),
+        Judgement(Rule.CAPACITY, _capacity_now(profile, wanted, facts)),
+    ]
+
+
+def _fits_a_machine(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
+    if facts.machines is None:
+        return OK
+    lacking = [_machine_keys(wanted).exceeding(machine.total) for machine in facts.machines]
+    if any(not keys for keys in lacking):
+        return OK
+    # The machine that lacks least is the one whose shortage says most.
+    key = min(lacking, key=len)[0] if lacking else next(iter(_machine_keys(wanted)), "servers")
+    most = max((machine.total[key] for machine in facts.machines), default=Decimal(0))
+    return _no(
+        Reason.NEVER_FITS,
+        profile=profile.name,
+        key=key,
+        requested=format_amount(key, wanted[key]),
+        total=format_amount(key, most),
+    )
+
+
+def _capacity_now(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
+    if facts.machines is None:
+        return OK
+    lacking = [_machine_keys(wanted).exceeding(machine.free) for machine in facts.machines]
+    if any(not keys for keys in lacking):
+        return OK
+    key = min(lacking, key=len)[0] if lacking else next(iter(_machine_keys(wanted)), "servers")
+    free = max((machine.free[key] for machine in facts.machines), default=Decimal(0))
+    total = max((machine.total[key] for machine in facts.machines), default=Decimal(0))
+    refusal = Refusal(
+        Reason.NO_CAPACITY,
+        {
+            "profile": profile.name,
+            "key": key,
+            "requested": format_amount(key, wanted[key]),
+            "free": format_amount(key, max(free, Decimal(0))),
+            "total": format_amount(key, total),
+        },
+    )
+    return Verdict(State.WAIT, refusal)
+
+
+def _machine_keys(wanted: Resources) -> Resources:
+    return wanted.only(key for key in wanted if key not in ("servers", "storage"))
+
+
+def _usage_known(policy: Policy, profile: Profile, facts: Facts) -> Verdict:
+    if facts.usage is not None or (policy.start_when_unknown and profile.accelerator is None):
+        return OK
+    return Verdict(State.WAIT, Refusal(Reason.QUOTA_UNKNOWN, {"profile": profile.name}))
+
+
+def _quota_verdicts(policy: Policy, project: Project, charge: Amounts, facts: Facts) -> dict[Level, Verdict]:
+    """One verdict for each level; none at all while usage is unknown."""
+    if facts.usage is None:
+        return {}
+    found = denials(charge, facts.usage.at(project.name), quotas_of(policy, project))
+    first = {denial.level: denial for denial in reversed(found)}
+    # A quota that could never hold the request makes waiting for another one pointless.
+    state = State.WAIT if all(denial.ever for denial in found) else State.NO
+    return {
+        level: Verdict(state, quota_refusal(project.name, first[level])) if level in first else OK for level in Level
+    }
+
+
+_QUOTA_REASONS = {
+    Level.PROJECT: Reason.QUOTA_PROJECT,
+    Level.MEMBER: Reason.QUOTA_MEMBER,
+    Level.USER: Reason.QUOTA_USER,
+}
+
+
+def quota_refusal(project: str, denial: Deny) -> Refusal:
+    """The refusal that names a denied quota: key, limit, use, request and whose limit it is."""
+    return Refusal(
+        _QUOTA_REASONS[denial.level],
+        {
+            "project": project,
+            "key": denial.key,
+            "limit": format_amount(denial.key, denial.limit),
+            "used": format_amount(denial.key, denial.used),
+            "requested": format_amount(denial.key, denial.requested),
+            "ever": denial.ever,
+        },
+    )
+
+
+# --- what the rules ask ----------------------------------------------------------------------------------------------
+
+
+def _no(reason: Reason, **parameters: Parameter) -> Verdict:
+    return Verdict(State.NO, Refusal(reason, parameters))
+
+
+def _qualified(policy: Policy, default: str | None) -> str | None:
+    """A default given as a stream alone means the stream's preferred tag."""
+    if default is None or ":" in default:
+        return default
+    stream = policy.catalog.streams.get(default)
+    if stream is None or not stream.tags:
+        return None
+    tag = next((tag for tag in stream.tags if tag.default), None)
+    tag = tag or next((tag for tag in stream.tags if tag.recommended), stream.tags[0])
+    return f"{default}:{tag.name}"
+
+
+def _preferred(policy: Policy, reference: str) -> bool:
+    found = policy.catalog.find(reference)
+    return found is not None and (found[1].default or found[1].recommended)
+
+
+def _stands(policy: Policy, project: Project, decisions: Decisions, reference: str) -> bool:
+    return _offered(policy, project, decisions, reference) and _retired(policy, decisions, reference) is None
+
+
+def _offered(policy: Policy, project: Project, decisions: Decisions, reference: str) -> bool:
+    """Whether admin and instructors offer the tag; an instructor's decision counts only among the admin's tags."""
+    found = policy.catalog.find(reference)
+    if found is None or not found[0].offered or found[1].state is TagState.HIDDEN:
+        return False
+    decision = decisions.images.get(reference)
+    hidden = decision is not None and decision.state is TagState.HIDDEN
+    return project.images.includes_image(reference) and not hidden
+
+
+def _retired(policy: Policy, decisions: Decisions, reference: str) -> str | None:
+    """None while the tag is current; else the "stream:tag" that follows it, empty where none does."""
+    found = policy.catalog.find(reference)
+    decision = decisions.images.get(reference)
+    if decision is not None and decision.state is TagState.RETIRED:
+        return _successor(reference, decision.successor)
+    if found is not None and found[1].state is TagState.RETIRED:
+        return _successor(reference, found[1].successor)
+    return None
+
+
+def _successor(reference: str, successor: str | None) -> str:
+    if not successor or ":" in successor:
+        return successor or ""
+    return f"{reference.partition(':')[0]}:{successor}"
+
+
+def _open_to(profile: Profile, person: Person) -> bool:
+    if profile.groups is None:
+        return True
+    return any(group_matches(pattern, group) for pattern in profile.groups for group in person.groups)
+
+
+def _suits(profile: Profile, stream: ImageStream) -> bool:
+    return profile.accelerator is None or stream.made_for(profile.accelerator.resource)
+
+
+def _unfit(profile: Profile, stream: ImageStream, reference: str) -> Verdict:
+    resource = profile.accelerator.resource if profile.accelerator else ""
+    return _no(
+        Reason.PROFILE_UNFIT, profile=profile.name, image=reference, key=resource, suits=tuple(stream.accelerators)
+    )
+
+
+def _visible_profiles(policy: Policy, project: Project, person: Person) -> list[Profile]:
+    offered = [policy.profiles[name] for name in project.profiles.ids if name in policy.profiles]
+    visible = [profile for profile in offered if not profile.hidden and _open_to(profile, person)]
+    return sorted(visible, key=lambda profile: (profile.order, profile.name))
+
+
+def _claims(policy: Policy, person: Person, project: Project) -> tuple[Claim, ...]:
+    home = home_claim(policy.home, project.storage, project.name, person.name)
+    return (home, *project_claims(project.storage, project.name))
+
+
+def _charge(policy: Policy, person: Person, project: Project, profile: Profile, count: int, facts: Facts) -> Amounts:
+    """What the start adds: the server itself and the claims that do not exist yet."""
+    charge = Amounts.everywhere(profile.charge(count))
+    for claim in _claims(policy, person, project):
+        if claim.id not in facts.claims:
+            charge = charge + claim.charge
+    return charge
+
+
+# --- what the page shows and what a start follows --------------------------------------------------------------------
+
+
+def _project_choices(policy: Policy, person: Person, facts: Facts, project: Project, role: Role) -> ProjectChoices:
+    images = _image_choices(policy, facts, project)
+    return ProjectChoices(
+        project=project,
+        role=role,
+        verdict=next((part for part in (_member(project, role), _active(project)) if part.refusal), OK),
+        images=images,
+        profiles=_profile_choices(policy, person, facts, project, images),
+        usage=facts.usage.at(project.name) if facts.usage is not None else None,
+        quotas=quotas_of(policy, project),
+    )
+
+
+def _image_choices(policy: Policy, facts: Facts, project: Project) -> tuple[ImageChoice, ...]:
+    decisions = facts.decided(project.name)
+    default = default_image(policy, project, decisions)
+    choices = []
+    for reference in policy.catalog.references():
+        found = policy.catalog.find(reference)
+        if found is None or not _offered(policy, project, decisions, reference):
+            continue
+        decision = decisions.images.get(reference)
+        choices.append(
+            ImageChoice(
+                stream=found[0],
+                tag=found[1],
+                verdict=_first_failure(_image_judgements(policy, project, facts, reference)),
+                default=reference == default,
+                successor=_retired(policy, decisions, reference) or None,
+                message=decision.message if decision else "",
+            )
+        )
+    return tuple(choices)
+
+
+def _profile_choices(
+    policy: Policy, person: Person, facts: Facts, project: Project, images: tuple[ImageChoice, ...]
+) -> tuple[ProfileChoice, ...]:
+    default = default_profile(policy, project, person)
+    return tuple(
+        ProfileChoice(
+            profile=profile,
+            verdicts={
+                count: _first_failure(
+                    _profile_judgements(person, project, profile)
+                    + _resource_judgements(
+                        policy,
+                        project,
+                        profile,
+                        count,
+                        _charge(policy, person, project, profile, count, facts),
+                        facts,
+                    )
+                )
+                for count in profile.counts()
+            },
+            unfit=frozenset(choice.reference for choice in images if not _suits(profile, choice.stream)),
+            default=profile.name == default,
+        )
+        for profile in _visible_profiles(policy, project, person)
+    )
+
+
+def _first_failure(judgements: list[Judgement]) -> Verdict:
+    return next((each.verdict for each in judgements if each.verdict and each.failed), OK)
+
+
+def _plan(policy: Policy, person: Person, facts: Facts, judged: _Judged) -> Plan:
+    project, stream, tag, profile = judged.project, judged.stream, judged.tag, judged.profile
+    assert project is not None, "every rule passed, so every id stands for something"
+    assert stream is not None
+    assert tag is not None
+    assert profile is not None
+    claims = _claims(policy, person, project)
+    environment, _ = filtered(project.environment)
+    return Plan(
+        person=person.name,
+        project=project.name,
+        project_name=project.display_name,
+        stream=stream.name,
+        tag=tag.name,
+        image_name=stream.display_name,
+        image=tag.image,
+        requirements=tag.requirements,
+        profile=profile.name,
+        profile_name=profile.display_name,
+        requests=profile.requests,
+        limits=profile.limits,
+        accelerator=profile.accelerator.resource if profile.accelerator else None,
+        accelerator_count=judged.count,
+        placement=profile.placement,
+        shared_memory=profile.shared_memory,
+        home=claims[0],
+        claims=claims,
+        shared=project.storage.shared,
+        may_write_shared=_may_write_shared(project, person),
+        datasets=tuple(project.storage.datasets.values()),
+        environment=environment,
+        idle=project.idle,
+        charge=_charge(policy, person, project, profile, judged.count, facts),
+        quotas=quotas_of(policy, project),
+    )
+
+
+def _may_write_shared(project: Project, person: Person) -> bool:
+    shared = project.storage.shared
+    return shared is not None and (shared.members_write or project.role(person) is Role.INSTRUCTOR)

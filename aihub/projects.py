@@ -16,8 +16,8 @@ __all__ = [
     "Decisions",
     "IdleRules",
     "ImageDecision",
-    "Offer",
     "Membership",
+    "Offer",
     "Person",
     "Project",
     "Role",
@@ -80,7 +80,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a project offers of the admin's images or profiles: ids ("stream", "stream:tag" or a profile) and a default."""
+    """What a project offers of the admin's images ("stream", "stream:tag") or profiles, and its default."""
 
     ids: tuple[str, ...] = ()
     default: str | None = None

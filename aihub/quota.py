@@ -14,7 +14,7 @@ __all__ = ["ADMIT", "Admit", "Amounts", "Deny", "Level", "Quota", "Quotas", "che
 
 
 class Level(StrEnum):
-    """Whose quota: the project's, the member's within the project, the user's over all projects. Tested in this order."""
+    """Whose quota, in the order of the tests: the project's, the member's in it, the user's over all projects."""
 
     PROJECT = "project"
     MEMBER = "member"
