@@ -1,0 +1,71 @@
+"""The command `aihub`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from aihub import __version__
+
+# Imports of what a command needs stand inside it: `aihub version` must not wait for JupyterHub to load.
+# ruff: noqa: PLC0415
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The JupyterHub for AI courses and labs."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port of the pages.")
+@click.option("--ip", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".aihub"),
+    show_default=True,
+    help="Folder for everything the hub keeps: databases, homes, environments, log.",
+)
+@click.option(
+    "--config",
+    "policy",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    envvar="AIHUB_CONFIG",
+    help="Policy file or folder; may be given several times. Without it: the demo policy.",
+)
+def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
+    r"""Run a hub on this machine, for evaluation, demonstration and development.
+
+    Every user server is a process under your own account, so the hub listens on loopback only.
+
+    \b
+    Examples:
+      aihub run
+      aihub run --port 8080 --state-dir ~/aihub
+      aihub run --config course.yaml
+    """
+    from aihub.preflight import CannotRun
+    from aihub.run import run as run_hub
+    from aihub.serve import HubFailed
+
+    try:
+        run_hub(ip=ip, port=port, state_dir=state_dir, policy=policy, say=click.echo)
+    except CannotRun as error:
+        click.echo(f"aihub run: {error}", err=True)
+        sys.exit(2)
+    except HubFailed as error:
+        click.echo(f"aihub run: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
