@@ -1,0 +1,73 @@
+# Every target installs what it needs into .venv, from the hashed lists in requirements/. Start with `make run`.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+STATE ?= .aihub
+BIN := .venv/bin
+UV := $(BIN)/uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
+
+.PHONY: help run test test-all lint types contracts clean mutants bench docs lock wheel
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/.local ## run a hub on this machine, http://127.0.0.1:8000
+	@exec $(BIN)/aihub run --state-dir $(STATE) $(ARGS)
+
+test: .venv/.dev ## all tests that need neither root nor a cluster, browser tests included
+	@$(BIN)/python -m tests.browsers
+	@exec $(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
+
+test-all: .venv/.dev ## the long tests too
+	@$(BIN)/python -m tests.browsers
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## ruff
+	$(BIN)/ruff check .
+
+types: .venv/.dev ## mypy, strict
+	$(BIN)/mypy
+
+contracts: .venv/.dev ## who may import whom
+	$(BIN)/lint-imports
+
+mutants: .venv/.dev ## mutation tests of the policy, the quota and the ledger (long)
+	nice $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
+bench: .venv/.dev ## measure what a person waits for
+	$(BIN)/python -m tests.bench
+
+docs: .venv/.dev ## write the generated reference pages
+	$(BIN)/python docs/generate.py
+
+wheel: .venv/.dev ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove the hub's state: homes, environments, databases
+	@$(PYTHON) -m aihub.state remove $(STATE)
+
+lock: .venv/bin/uv ## renew the hashed lists in requirements/ from pyproject.toml
+	echo uv | $(COMPILE) - -o requirements/uv.txt
+	$(COMPILE) pyproject.toml --extra dev --group build -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/local.txt
+
+.venv/bin/uv: requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "AIHub needs Python 3.11 or newer, and none is on PATH" >&2; exit 2; }
+	@echo "Making .venv with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.local: .venv/bin/uv requirements/local.txt pyproject.toml
+	@echo "Installing locked dependencies …"
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/local.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/bin/uv requirements/dev.txt pyproject.toml
+	@echo "Installing locked dependencies, those of the tests too …"
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@ .venv/.local
