@@ -22,8 +22,9 @@ _DENIED_PREFIXES = (
     # The hub, its servers and Kubernetes.
     "AIHUB_", "IPYTHON", "JPY_", "JUPYTERHUB_", "JUPYTERLAB_", "JUPYTER_", "KUBERNETES_",
     # Loaders, shells and interpreters run code or load libraries that these name.
-    "BASH_", "CONDA_", "DYLD_", "GCONV_", "GIT_", "GLIBC_", "JULIA_", "LD_", "LUA_", "MALLOC_", "MAMBA_", "NODE_", "PERL",
-    "PYDEVD_", "PYENV_", "PYTEST_", "PYTHON", "RUBY", "SSH_", "SUDO_", "VIRTUAL_ENV", "_CONDA", "_PYTHON",
+    "BASH_", "CONDA_", "DYLD_", "GCONV_", "GIT_", "GLIBC_", "JULIA_", "LD_", "LUA_", "MALLOC_", "MAMBA_",
+    "NODE_", "PERL", "PYDEVD_", "PYENV_", "PYTEST_", "PYTHON", "RUBY", "SSH_", "SUDO_", "VIRTUAL_ENV",
+    "_CONDA", "_PYTHON",
     # Devices and their runtimes.
     "ASCEND_", "CDI_", "CUDA_INJECTION", "CUDA_MPS_", "HABANA_", "NVIDIA_", "ROCR_",
     # Where files are.
@@ -36,14 +37,14 @@ _DENIED_SUFFIXES = (
 )  # fmt: skip
 _DENIED_NAMES = frozenset({
     # Accounts, folders and limits that the server is started with.
-    "CHOWN_HOME", "CPU_GUARANTEE", "CPU_LIMIT", "GRANT_SUDO", "HOME", "HOSTNAME", "LOGNAME", "MEM_GUARANTEE", "MEM_LIMIT",
-    "NB_GID", "NB_UID", "NB_UMASK", "NB_USER", "NOTEBOOK_ARGS", "NOTEBOOK_BASE_URL", "OLDPWD", "PATH", "PWD", "SHELL", "TEMP",
-    "TEMPDIR", "TMP", "TMPDIR", "USER", "USERNAME", "_",
+    "CHOWN_HOME", "CPU_GUARANTEE", "CPU_LIMIT", "GRANT_SUDO", "HOME", "HOSTNAME", "LOGNAME", "MEM_GUARANTEE",
+    "MEM_LIMIT", "NB_GID", "NB_UID", "NB_UMASK", "NB_USER", "NOTEBOOK_ARGS", "NOTEBOOK_BASE_URL", "OLDPWD",
+    "PATH", "PWD", "SHELL", "TEMP", "TEMPDIR", "TMP", "TMPDIR", "USER", "USERNAME", "_",
     # What shells, the C library and interpreters run or load.
     "BROWSER", "CDPATH", "CLASSPATH", "EDITOR", "ENV", "GLOBIGNORE", "IFS", "INPUTRC", "JAVA_TOOL_OPTIONS",
-    "JDK_JAVA_OPTIONS", "NLSPATH", "NSS_WRAPPER_GROUP", "NSS_WRAPPER_PASSWD", "PAGER", "PROMPT_COMMAND", "PS4", "R_ENVIRON",
-    "R_ENVIRON_USER", "R_HOME", "R_LIBS", "R_LIBS_SITE", "R_LIBS_USER", "R_PROFILE", "R_PROFILE_USER", "SHELLOPTS", "VISUAL",
-    "ZDOTDIR", "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS", "NLSPATH", "NSS_WRAPPER_GROUP", "NSS_WRAPPER_PASSWD", "PAGER", "PROMPT_COMMAND",
+    "PS4", "R_ENVIRON", "R_ENVIRON_USER", "R_HOME", "R_LIBS", "R_LIBS_SITE", "R_LIBS_USER", "R_PROFILE",
+    "R_PROFILE_USER", "SHELLOPTS", "VISUAL", "ZDOTDIR", "_JAVA_OPTIONS",
     # Name resolution and trust in TLS.
     "CURL_CA_BUNDLE", "HOSTALIASES", "LOCALDOMAIN", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
     "REQUESTS_CA_BUNDLE", "RESOLV_HOST_CONF", "RES_OPTIONS", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE",

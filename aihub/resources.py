@@ -107,11 +107,11 @@ def format_amount(key: str, amount: Decimal) -> str:
 def _format_size(amount: Decimal) -> str:
     if not amount:
         return "0 B"
-    units = [(unit, _EXACT.divide(amount, scale)) for unit, scale in _UNITS if amount >= scale]
+    units = [(unit, _EXACT.divide(amount, scale)) for unit, scale in _UNITS if amount >= scale or not unit]
     short = [f"{_plain(number)} {unit}B" for unit, number in units if len(_plain(number)) <= _SHORT]
     if short:
         return min(short, key=len)
-    unit, number = units[0] if units else ("", amount)
+    unit, number = units[0]
     return f"{_rounded(number)} {unit}B"
 
 
