@@ -23,7 +23,7 @@ from aihub.facts import Machine, Usage
 from aihub.plan import Plan
 from aihub.policy import quota_refusal
 from aihub.quota import Amounts, Deny, Quotas, check
-from aihub.resources import SERVERS, STORAGE, Resources, format_amount
+from aihub.resources import SERVERS, Resources, format_amount
 from aihub.storage import Claim
 
 __all__ = [
@@ -322,7 +322,7 @@ class Ledger:
         if self.room is None:
             return ()
         total = self.room.total
-        wanted = request.charge.only(key for key in request.charge if key not in (SERVERS, STORAGE))
+        wanted = request.charge.only(key for key in request.charge if key != SERVERS)
         lacking = wanted.exceeding(total - self._held)
         if lacking:
             return _no_capacity(request, lacking[0], total[lacking[0]] - self._held[lacking[0]], total)
@@ -370,7 +370,7 @@ class Ledger:
         return True
 
     def expire(self, entry_id: str, now: float, made: Collection[str] | None = None) -> bool:
-        """Release a reservation that is overdue at `now` and was not found; False if it is not, or was seen after all."""
+        """Release a reservation that is overdue at `now` and was not found; False if it was seen after all."""
         entry = self._entries.get(entry_id)
         return entry is not None and _is_overdue(entry, now) and self.release(entry_id, made)
 
@@ -501,7 +501,7 @@ def _no_capacity(request: Request, key: str, free: Decimal, total: Resources) ->
 
 
 class ReservationPort(Protocol):
-    """Reservation rows on disk. Calls block, so they are made in a thread; each raises StoreError if it cannot be done."""
+    """Reservation rows on disk. Calls block, so they are made in a thread; each raises StoreError if it fails."""
 
     def write(self, entry: Entry) -> None:
         """Commit an open row; it survives a crash once this returns."""
@@ -556,7 +556,7 @@ class Admissions:
             self.ledger.release(entry.id, made=())
             write.add_done_callback(lambda done: self._abandon(entry.id, done))
             if isinstance(error, StoreError):
-                log.error("Cannot reserve for %s: %s", entry.server, error)
+                log.warning("Cannot reserve for %s: %s", entry.server, error)
                 return Refusal(Reason.STORE_UNAVAILABLE)
             raise
         return entry
@@ -586,11 +586,12 @@ class Admissions:
             made = await gone(entry)
             if made is not None and self.ledger.expire(entry.id, self._clock(), made):
                 self._unclosed.add(entry.id)
-        await self._close(())
+        await self._close(tuple(self._unclosed))
 
     async def _close(self, entry_ids: Iterable[str]) -> None:
+        entry_ids = tuple(entry_ids)
         self._unclosed.update(entry_ids)
-        for entry_id in tuple(self._unclosed):
+        for entry_id in entry_ids:
             try:
                 await asyncio.to_thread(self._port.close, entry_id)
             except StoreError as error:
