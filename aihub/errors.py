@@ -1,6 +1,7 @@
 """What can go wrong, as data.
 
     AIHubError
+    ├── CatalogError       a file of image streams cannot be read at all
     ├── QuantityError      a text is not a Kubernetes quantity (also a ValueError)
     ├── PolicyFileError    the policy file has findings; carries them
     ├── RefusedError       a start is refused; carries the Refusal
@@ -16,7 +17,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-__all__ = ["AIHubError", "Parameter", "QuantityError", "Reason", "Refusal", "RefusedError", "StoreError"]
+__all__ = [
+    "AIHubError",
+    "CatalogError",
+    "Parameter",
+    "QuantityError",
+    "Reason",
+    "Refusal",
+    "RefusedError",
+    "StoreError",
+]
 
 
 class Reason(StrEnum):
@@ -47,6 +57,7 @@ class Reason(StrEnum):
     STORAGE_UNUSABLE = "storage-unusable"
     DATASET_MISSING = "dataset-missing"
     SERVER_BUSY = "server-busy"
+    SERVER_DIED = "server-died"
     BUILD_FAILED = "build-failed"
     START_FAILED = "start-failed"
     START_TIMEOUT = "start-timeout"
@@ -87,6 +98,16 @@ class QuantityError(AIHubError, ValueError):
     def __init__(self, text: object, problem: str) -> None:
         super().__init__(f"{text!r:.80} {problem}")
         self.text = text
+        self.problem = problem
+
+
+class CatalogError(AIHubError):
+    """A file of image streams cannot be read at all. `line` is where reading ended, counted from 1."""
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}: {problem}")
+        self.file = file
+        self.line = line
         self.problem = problem
 
 
