@@ -1,0 +1,643 @@
+"""Reasons become sentences: the same ones in pages, REST answers, the command line and the log.
+
+A sentence has parts (design.md §8): what happened, why (limit, use, whose limit it is), the way on, and whom to ask.
+They are plain text; whoever puts them into a page escapes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from aihub.errors import Parameter, Reason, Refusal
+from aihub.language import Language
+from aihub.policy import ProjectChoices, Rule
+from aihub.resources import CPU, MEMORY, SERVERS, STORAGE
+
+__all__ = [
+    "Message",
+    "Names",
+    "amount",
+    "card_sentence",
+    "names_of",
+    "plain",
+    "resource_name",
+    "rule_name",
+    "sentence",
+    "status_of",
+]
+
+Ids = Mapping[str, str]
+
+
+def _none() -> Ids:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called in one language, and whom to ask in which project. An id without a name stands for itself.
+
+    It holds what one person may see and nothing else, so that a sentence never names what they may not know.
+    """
+
+    projects: Ids = field(default_factory=_none)
+    images: Ids = field(default_factory=_none)
+    profiles: Ids = field(default_factory=_none)
+    contacts: Ids = field(default_factory=_none)
+
+
+def names_of(choices: Iterable[ProjectChoices], language: Language) -> Names:
+    """The names of all that a person may choose from; an image is called "PyTorch 2.9"."""
+    projects, images, profiles, contacts = {}, {}, {}, {}
+    for choice in choices:
+        project = choice.project
+        projects[project.name] = language.text(project.display_name, project.name)
+        contacts[project.name] = language.text(project.contact)
+        for image in choice.images:
+            images[image.reference] = f"{language.text(image.stream.display_name, image.stream.name)} {image.tag.name}"
+        for profile in choice.profiles:
+            profiles[profile.profile.name] = language.text(profile.profile.display_name, profile.profile.name)
+    return Names(projects, images, profiles, contacts)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A refusal in words: `what` happened, `why`, the `way` on, and the `contact` to ask (empty if nobody is named).
+
+    `field` is the user option at fault ("project", "image", "profile", "acceleratorCount", "server-name"), empty where
+    none is; `lines` are the last lines of a log.
+    """
+
+    what: str
+    why: str
+    way: str = ""
+    contact: str = ""
+    field: str = ""
+    lines: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All sentences in one line, without the log."""
+        return " ".join(part for part in (self.what, self.why, self.way) if part)
+
+
+_STATUS = {
+    Reason.INVALID_OPTIONS: 400,
+    Reason.SERVER_BUSY: 409,
+    Reason.NAME_COLLISION: 409,
+    Reason.VOLUME_BUSY: 409,
+    Reason.STORE_UNAVAILABLE: 503,
+    Reason.QUOTA_UNKNOWN: 503,
+}
+
+
+def status_of(reason: Reason) -> int:
+    """The HTTP status of an answer that refuses for `reason`: 4xx, or 503 where nothing but waiting helps.
+
+    JupyterHub counts a 5xx of its own spawn as a failure of the hub; these two are answered before a spawn begins.
+    """
+    return _STATUS.get(reason, 403)
+
+
+def sentence(refusal: Refusal, language: Language, names: Names | None = None) -> Message:
+    """`refusal` in words. Never raises, whatever parameters are missing: a refusal must reach its reader."""
+    voice = _Voice(refusal, language, names or Names())
+    message = _SENTENCES[refusal.reason](voice)
+    return replace(message, contact=message.contact or voice.contact, lines=voice.lines)
+
+
+def card_sentence(refusal: Refusal, language: Language, names: Names | None = None) -> str:
+    """The reason alone, for a choice's card, where what and way on are in sight already."""
+    return sentence(refusal, language, names).why
+
+
+def plain(refusal: Refusal, language: Language | None = None, names: Names | None = None) -> str:
+    """One line for the command line, REST answers and the log."""
+    language = language or Language()
+    message = sentence(refusal, language, names)
+    return f"{message.text} {_ask(language, message.contact)}".rstrip()
+
+
+def _ask(language: Language, contact: str) -> str:
+    return language.say("Ask {contact}.", contact=contact) if contact else ""
+
+
+def resource_name(key: str, language: Language) -> str:
+    """What a resource is called; an accelerator keeps its Kubernetes name."""
+    names = {
+        SERVERS: language.say("Servers"),
+        CPU: language.say("CPU"),
+        MEMORY: language.say("Memory"),
+        STORAGE: language.say("Storage"),
+    }
+    return names.get(key, key)
+
+
+def amount(key: str, formatted: str, language: Language) -> str:
+    """A formatted amount with its resource: "2 servers", "4 CPU", "8 GiB memory", "1 nvidia.com/gpu"."""
+    if key == SERVERS:
+        # A number that is no whole one ("≈ 2") takes the plural.
+        number = int(formatted) if formatted.isdecimal() else 2
+        return language.ngettext("{n} server", "{n} servers", number).format(n=formatted)
+    if key == CPU:
+        return language.say("{n} CPU", n=formatted)
+    if key == MEMORY:
+        return language.say("{n} memory", n=formatted)
+    if key == STORAGE:
+        return language.say("{n} storage", n=formatted)
+    return f"{formatted} {key}"
+
+
+# --- one sentence for each reason ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """A refusal on its way to a sentence: its parameters as words."""
+
+    refusal: Refusal
+    language: Language
+    names: Names
+
+    def raw(self, key: str) -> Parameter:
+        return self.refusal.parameters.get(key)
+
+    def word(self, key: str) -> str:
+        value = self.raw(key)
+        return "" if value is None or isinstance(value, tuple) else str(value)
+
+    def say(self, message: str, **values: object) -> str:
+        return self.language.say(message, **values)
+
+    @property
+    def project(self) -> str:
+        return self.names.projects.get(self.word("project"), self.word("project"))
+
+    @property
+    def image(self) -> str:
+        return self.names.images.get(self.word("image"), self.word("image"))
+
+    @property
+    def profile(self) -> str:
+        return self.names.profiles.get(self.word("profile"), self.word("profile"))
+
+    @property
+    def contact(self) -> str:
+        return self.word("contact") or self.names.contacts.get(self.word("project"), "")
+
+    @property
+    def server(self) -> str:
+        name = self.word("server")
+        return self.say("Server “{name}”", name=name) if name else self.say("Your default server")
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        value = self.raw("lines")
+        return value if isinstance(value, tuple) else ()
+
+    def amount(self, name: str) -> str:
+        return amount(self.word("key"), self.word(name), self.language)
+
+    def successor(self, names: Ids) -> str:
+        following = self.word("successor")
+        return self.say("Choose {successor} instead.", successor=names.get(following, following)) if following else ""
+
+
+def _field_name(voice: _Voice) -> str:
+    names = {
+        "project": voice.say("Project"),
+        "image": voice.say("Image"),
+        "profile": voice.say("Profile"),
+        "acceleratorCount": voice.say("Accelerator count"),
+        "server-name": voice.say("Server name"),
+    }
+    return names.get(voice.word("field"), voice.word("field"))
+
+
+def _invalid_options(voice: _Voice) -> Message:
+    field, value, problem = voice.word("field"), voice.word("value"), voice.word("problem")
+    if problem == "missing":
+        return Message(
+            voice.say("No project was named."),
+            voice.say("You belong to more than one project, so there is no default."),
+            voice.say("Choose a project."),
+            field="project",
+        )
+    if problem == "bad-name":
+        return Message(
+            voice.say("“{name}” cannot name a server.", name=value),
+            voice.say("A name has 1 to 30 small letters, digits and single hyphens, begins with a letter and ends with a letter or digit."),
+            voice.say("Choose another name."),
+            field="server-name",
+        )
+    reasons = {
+        "not-an-object": voice.say("They are no set of named values."),
+        "unknown-key": voice.say("There is no choice called “{name}”.", name=field),
+        "not-text": voice.say("An id is text, not {value}.", value=value),
+        "empty": voice.say("The value is empty."),
+        "too-long": voice.say("The value is longer than any id."),
+        "unprintable": voice.say("The value has characters that cannot be printed."),
+        "not-a-count": voice.say("“{value}” is no whole number from 0 to 1024.", value=value),
+        "not-open": voice.say("This profile does not open {value} accelerators.", value=value),
+    }
+    known = field in ("project", "image", "profile", "acceleratorCount", "server-name")
+    what = (
+        voice.say("The choice under “{field}” is not valid.", field=_field_name(voice))
+        if known
+        else voice.say("Your choices could not be read.")
+    )
+    why = reasons.get(problem, voice.say("The value does not belong there."))
+    return Message(what, why, voice.say("Choose again on the start page."), field=field if known else "")
+
+
+def _unknown_project(voice: _Voice) -> Message:
+    # The id as it was submitted: to an outsider a project does not exist, its name included.
+    project = voice.word("project")
+    what = voice.say("There is no project “{project}” for you.", project=project) if project else voice.say("You are in no project yet.")
+    return Message(
+        what,
+        voice.say("Only members of a project can start servers in it."),
+        voice.say("Ask your instructor to add you, then sign in again."),
+        field="project",
+    )
+
+
+def _not_member(voice: _Voice) -> Message:
+    return Message(
+        voice.say("You are no member of {project}.", project=voice.project),
+        voice.say("Admins see every project, and start servers of their own only where they are members."),
+        voice.say("Choose a project of yours."),
+        field="project",
+    )
+
+
+def _project_archived(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{project} is archived.", project=voice.project),
+        voice.say("An archived project starts no servers. Its files are kept."),
+        voice.say("Choose another project."),
+        field="project",
+    )
+
+
+def _unknown_image(voice: _Voice) -> Message:
+    if not voice.word("image"):
+        return Message(
+            voice.say("{project} offers no image.", project=voice.project),
+            voice.say("Without an image there is nothing to start."),
+            voice.say("Choose another project."),
+            field="image",
+        )
+    return Message(
+        voice.say("There is no image “{image}”.", image=voice.word("image")),
+        voice.say("{project} does not offer it.", project=voice.project),
+        voice.say("Choose another image."),
+        field="image",
+    )
+
+
+def _image_not_offered(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The image {image} is not offered.", image=voice.image),
+        voice.say("{project} does not offer it.", project=voice.project),
+        voice.say("Choose another image."),
+        field="image",
+    )
+
+
+def _image_retired(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The image {image} has been retired.", image=voice.image),
+        voice.say("Retired images are not started any more."),
+        voice.successor(voice.names.images) or voice.say("Choose another image."),
+        field="image",
+    )
+
+
+def _image_unresolved(voice: _Voice) -> Message:
+    if voice.raw("waiting"):
+        why = voice.say("It is still being looked up.")
+        way = voice.say("Try again in a minute, or choose another image.")
+    else:
+        why = voice.say("It cannot be started on this hub.")
+        way = voice.say("Choose another image.")
+    return Message(voice.say("The image {image} is not ready.", image=voice.image), why, way, field="image")
+
+
+def _unknown_profile(voice: _Voice) -> Message:
+    if not voice.word("profile"):
+        return Message(
+            voice.say("{project} offers you no profile.", project=voice.project),
+            voice.say("Without a profile nothing says how large the server is."),
+            voice.say("Choose another project."),
+            field="profile",
+        )
+    return Message(
+        voice.say("There is no profile “{profile}”.", profile=voice.word("profile")),
+        voice.say("{project} does not offer it.", project=voice.project),
+        voice.say("Choose another profile."),
+        field="profile",
+    )
+
+
+def _profile_not_offered(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The profile {profile} is not offered.", profile=voice.profile),
+        voice.say("{project} does not offer it.", project=voice.project),
+        voice.say("Choose another profile."),
+        field="profile",
+    )
+
+
+def _profile_retired(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The profile {profile} has been retired.", profile=voice.profile),
+        voice.say("Retired profiles are not started any more."),
+        voice.successor(voice.names.profiles) or voice.say("Choose another profile."),
+        field="profile",
+    )
+
+
+def _profile_not_open(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The profile {profile} is not open to you.", profile=voice.profile),
+        voice.say("It is for certain groups, and you are in none of them."),
+        voice.say("Choose another profile."),
+        field="profile",
+    )
+
+
+def _profile_unfit(voice: _Voice) -> Message:
+    suits = voice.raw("suits")
+    made_for = voice.language.listed(suits) if isinstance(suits, tuple) else ""
+    return Message(
+        voice.say("{profile} does not suit {image}.", profile=voice.profile, image=voice.image),
+        voice.say("The image is made for {suits}, not for {key}.", suits=made_for, key=voice.word("key")),
+        voice.say("Choose another profile or another image."),
+        field="profile",
+    )
+
+
+def _never_fits(voice: _Voice) -> Message:
+    key, nothing = voice.word("key"), voice.word("total") in ("", "0", "0 B")
+    several = isinstance(voice.raw("machines"), int) and voice.raw("machines") != 1
+    if nothing and several:
+        why = voice.say("Never fits: no machine has {key}.", key=resource_name(key, voice.language))
+    elif nothing:
+        why = voice.say("Never fits: this machine has no {key}.", key=resource_name(key, voice.language))
+    elif several:
+        why = voice.say(
+            "Never fits: it needs {requested}, the largest machine has {total}.",
+            requested=voice.amount("requested"),
+            total=voice.amount("total"),
+        )
+    else:
+        why = voice.say(
+            "Never fits: it needs {requested}, this machine has {total}.",
+            requested=voice.amount("requested"),
+            total=voice.amount("total"),
+        )
+    return Message(
+        voice.say("{profile} does not fit.", profile=voice.profile),
+        why,
+        voice.say("Choose another profile."),
+        field="profile",
+    )
+
+
+def _quota(why: str, voice: _Voice, way: str) -> Message:
+    if voice.raw("ever") is False:
+        way = voice.say("Choose a smaller profile.")
+    return Message(voice.say("The quota does not allow this start."), why, way, field="profile")
+
+
+def _quota_project(voice: _Voice) -> Message:
+    why = voice.say(
+        "Limit of {project}: {limit}, in use {used}, this start asks for {requested}.",
+        project=voice.project,
+        limit=voice.amount("limit"),
+        used=voice.word("used"),
+        requested=voice.word("requested"),
+    )
+    return _quota(why, voice, voice.say("Try again when somebody has stopped a server."))
+
+
+def _quota_member(voice: _Voice) -> Message:
+    why = voice.say(
+        "Your limit in {project}: {limit}, you use {used}, this start asks for {requested}.",
+        project=voice.project,
+        limit=voice.amount("limit"),
+        used=voice.word("used"),
+        requested=voice.word("requested"),
+    )
+    return _quota(why, voice, voice.say("Stop one of your servers in this project first."))
+
+
+def _quota_user(voice: _Voice) -> Message:
+    why = voice.say(
+        "Your limit over all projects: {limit}, you use {used}, this start asks for {requested}.",
+        limit=voice.amount("limit"),
+        used=voice.word("used"),
+        requested=voice.word("requested"),
+    )
+    return _quota(why, voice, voice.say("Stop one of your servers first."))
+
+
+def _quota_unknown(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{profile} cannot be started right now.", profile=voice.profile),
+        voice.say("What is in use cannot be counted at the moment."),
+        voice.say("Try again in a minute."),
+        field="profile",
+    )
+
+
+def _no_capacity(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{profile} is not free right now.", profile=voice.profile),
+        voice.say(
+            "It needs {requested}; {free} of {total} are free.",
+            requested=voice.amount("requested"),
+            free=voice.word("free"),
+            total=voice.word("total"),
+        ),
+        voice.say("Choose a smaller profile, or try again when somebody has stopped a server."),
+        field="profile",
+    )
+
+
+def _volume_busy(voice: _Voice) -> Message:
+    return Message(
+        voice.say("A folder of this server is still in use."),
+        voice.say("{path} is attached to another server.", path=voice.word("path") or voice.say("Your home folder")),
+        voice.say("Stop the other server first, or try again in a minute."),
+    )
+
+
+def _storage_quota(voice: _Voice) -> Message:
+    return Message(
+        voice.say("There is no quota left for storage."),
+        voice.say(
+            "Limit: {limit}, in use {used}, this start asks for {requested}.",
+            limit=voice.word("limit"),
+            used=voice.word("used"),
+            requested=voice.word("requested"),
+        ),
+    )
+
+
+def _storage_full(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The disk is full."),
+        voice.say("Nothing can be written to {path}.", path=voice.word("path")),
+        voice.say("Delete files you do not need, or ask for more space."),
+    )
+
+
+def _storage_unusable(voice: _Voice) -> Message:
+    return Message(
+        voice.say("A folder of this server cannot be used."),
+        voice.say("{path} cannot be read or written.", path=voice.word("path")),
+    )
+
+
+def _dataset_missing(voice: _Voice) -> Message:
+    return Message(
+        voice.say("A dataset of this project is missing."),
+        voice.say("There is no folder {path}.", path=voice.word("path")),
+    )
+
+
+def _server_busy(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{server} is busy.", server=voice.server),
+        voice.say("It is starting, running or stopping already."),
+        voice.say("Wait a moment, then look at your servers."),
+    )
+
+
+def _build_failed(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The environment of {image} could not be prepared.", image=voice.image),
+        voice.say("The installer stopped with an error."),
+        voice.say("Choose another image, or try again later."),
+        field="image",
+    )
+
+
+def _start_failed(voice: _Voice) -> Message:
+    quoted = voice.word("id")
+    way = voice.say("Try again. If it happens again, quote {id} when you ask.", id=quoted) if quoted else voice.say("Try again.")
+    return Message(voice.say("The server could not start."), voice.say("It stopped before it was ready."), way)
+
+
+def _start_timeout(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The start took too long."),
+        voice.say("It was given up, and nothing is left running."),
+        voice.say("Try again."),
+    )
+
+
+def _name_collision(voice: _Voice) -> Message:
+    return Message(
+        voice.say("This name belongs to somebody else here."),
+        voice.say("Two people’s names would lead to the same folder, and files are never shared that way."),
+        voice.say("Ask the admins of this hub."),
+    )
+
+
+def _cluster_quota(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The cluster’s own quota does not allow this start."),
+        voice.say(
+            "Limit of the cluster: {limit}, in use {used}, this start asks for {requested}.",
+            limit=voice.amount("limit"),
+            used=voice.word("used"),
+            requested=voice.word("requested"),
+        ),
+        voice.say("Choose a smaller profile, or try again when somebody has stopped a server."),
+        field="profile",
+    )
+
+
+def _cluster_denied(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The cluster does not accept this server."),
+        voice.say("A rule of the cluster stands against it."),
+        voice.say("Ask the admins of this hub."),
+    )
+
+
+def _store_unavailable(voice: _Voice) -> Message:
+    return Message(
+        voice.say("Nothing can be started right now."),
+        voice.say("The hub cannot write down what it starts, and starts nothing it could lose track of."),
+        voice.say("Try again in a minute."),
+    )
+
+
+_SENTENCES: Mapping[Reason, Callable[[_Voice], Message]] = {
+    Reason.INVALID_OPTIONS: _invalid_options,
+    Reason.UNKNOWN_PROJECT: _unknown_project,
+    Reason.NOT_MEMBER: _not_member,
+    Reason.PROJECT_ARCHIVED: _project_archived,
+    Reason.UNKNOWN_IMAGE: _unknown_image,
+    Reason.IMAGE_NOT_OFFERED: _image_not_offered,
+    Reason.IMAGE_RETIRED: _image_retired,
+    Reason.IMAGE_UNRESOLVED: _image_unresolved,
+    Reason.UNKNOWN_PROFILE: _unknown_profile,
+    Reason.PROFILE_NOT_OFFERED: _profile_not_offered,
+    Reason.PROFILE_RETIRED: _profile_retired,
+    Reason.PROFILE_NOT_OPEN: _profile_not_open,
+    Reason.PROFILE_UNFIT: _profile_unfit,
+    Reason.NEVER_FITS: _never_fits,
+    Reason.QUOTA_PROJECT: _quota_project,
+    Reason.QUOTA_MEMBER: _quota_member,
+    Reason.QUOTA_USER: _quota_user,
+    Reason.QUOTA_UNKNOWN: _quota_unknown,
+    Reason.NO_CAPACITY: _no_capacity,
+    Reason.VOLUME_BUSY: _volume_busy,
+    Reason.STORAGE_QUOTA: _storage_quota,
+    Reason.STORAGE_FULL: _storage_full,
+    Reason.STORAGE_UNUSABLE: _storage_unusable,
+    Reason.DATASET_MISSING: _dataset_missing,
+    Reason.SERVER_BUSY: _server_busy,
+    Reason.BUILD_FAILED: _build_failed,
+    Reason.START_FAILED: _start_failed,
+    Reason.START_TIMEOUT: _start_timeout,
+    Reason.NAME_COLLISION: _name_collision,
+    Reason.CLUSTER_QUOTA: _cluster_quota,
+    Reason.CLUSTER_DENIED: _cluster_denied,
+    Reason.STORE_UNAVAILABLE: _store_unavailable,
+}
+
+
+def rule_name(rule: Rule, language: Language) -> str:
+    """A rule of the policy in words, for explanations."""
+    names = {
+        Rule.OPTIONS: language.say("The choices are well-formed"),
+        Rule.PROJECT_KNOWN: language.say("The project is known to the person"),
+        Rule.PROJECT_MEMBER: language.say("The person is a member of the project"),
+        Rule.PROJECT_ACTIVE: language.say("The project is not archived"),
+        Rule.IMAGE_KNOWN: language.say("The image is known"),
+        Rule.IMAGE_OFFERED: language.say("The project offers the image"),
+        Rule.IMAGE_CURRENT: language.say("The image is not retired"),
+        Rule.IMAGE_RESOLVED: language.say("The image can be started here"),
+        Rule.PROFILE_KNOWN: language.say("The profile is known"),
+        Rule.PROFILE_OFFERED: language.say("The project offers the profile"),
+        Rule.PROFILE_CURRENT: language.say("The profile is not retired"),
+        Rule.PROFILE_OPEN: language.say("The profile is open to the person"),
+        Rule.PROFILE_COUNT: language.say("The profile opens that accelerator count"),
+        Rule.PROFILE_FITS: language.say("The profile suits the image"),
+        Rule.MACHINE_FITS: language.say("A machine is large enough"),
+        Rule.USAGE_KNOWN: language.say("What is in use is known"),
+        Rule.QUOTA_PROJECT: language.say("The project’s quota allows it"),
+        Rule.QUOTA_MEMBER: language.say("The member’s quota allows it"),
+        Rule.QUOTA_USER: language.say("The user’s quota allows it"),
+        Rule.CAPACITY: language.say("A machine has room now"),
+    }
+    return names[rule]
+
