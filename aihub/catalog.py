@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
 from aihub.text import Text
 
-__all__ = ["Catalog", "ImageStream", "ImageTag", "Software", "TagState"]
+__all__ = ["Catalog", "ImageStream", "ImageTag", "Software", "TagState", "is_image_reference"]
+
+# The grammar of https://github.com/distribution/reference, reference.go.
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])"
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha(?:256:[0-9a-f]{{64}}|512:[0-9a-f]{{128}}))?"
+)
+_LONGEST_REFERENCE = 512
+
+
+def is_image_reference(text: str) -> bool:
+    """Whether `text` can be pulled as it stands: repository in lower case, then a tag, a digest or both, or neither."""
+    return len(text) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(text) is not None
 
 
 class TagState(StrEnum):
@@ -84,6 +98,14 @@ class Catalog:
     """All image streams by name."""
 
     streams: Mapping[str, ImageStream] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, streams: Iterable[ImageStream]) -> Catalog:
+        """The catalog of `streams`; of two with one name the first."""
+        found: dict[str, ImageStream] = {}
+        for stream in streams:
+            found.setdefault(stream.name, stream)
+        return cls(MappingProxyType(found))
 
     def find(self, reference: str) -> tuple[ImageStream, ImageTag] | None:
         """The stream and tag that "stream:tag" names."""
