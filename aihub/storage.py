@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
+from aihub.names import safe_name
 from aihub.quota import Amounts
 from aihub.resources import STORAGE, Resources
 from aihub.text import Text
@@ -19,6 +20,7 @@ __all__ = [
     "HomeScope",
     "ProjectStorage",
     "SharedFolder",
+    "directory_of",
     "home_claim",
     "project_claims",
 ]
@@ -99,6 +101,23 @@ def project_claims(storage: ProjectStorage, project: str) -> tuple[Claim, ...]:
     if storage.shared is None:
         return ()
     return (Claim(f"project/{project}", storage.shared.size, Amounts(project=_storage(storage.shared.size))),)
+
+
+def directory_of(claim: str) -> tuple[str, ...]:
+    """Where the claim with this id is on one machine: the segments of a path below the folder of all claims.
+
+    Different ids have different directories, and none is inside another. Raises ValueError for what is not an id.
+    """
+    kind, *names = claim.split("/")
+    if all(names):
+        match kind, [safe_name(name) for name in names]:
+            case "home", [person]:
+                return ("homes", person)
+            case "home", [project, person]:
+                return ("projects", project, "homes", person)
+            case "project", [project]:
+                return ("projects", project, "shared")
+    raise ValueError(f"{claim!r:.80} is not the id of a claim")
 
 
 def _storage(size: Decimal | None) -> Resources:
