@@ -37,11 +37,14 @@ class Server:
     url: str
     log: Path
 
-    def get(self, path: str) -> Any:
-        return self._ask("GET", path)
+    def get(self, path: str, **query: str) -> Any:
+        return self._ask("GET", path, **query)
 
     def post(self, path: str, body: object) -> Any:
         return self._ask("POST", path, body)
+
+    def delete(self, path: str) -> None:
+        httpx.delete(self._at(path), timeout=60).raise_for_status()
 
     def status_of(self, method: str, path: str, body: object = None) -> int:
         return httpx.request(method, self._at(path), json=body, timeout=30).status_code
@@ -79,8 +82,8 @@ class Server:
         connection.close()
         return printed
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        answer = httpx.request(method, self._at(path), json=body, timeout=60)
+    def _ask(self, method: str, path: str, body: object = None, **query: str) -> Any:
+        answer = httpx.request(method, f"{self.url}{path}", params={"token": TOKEN, **query}, json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
