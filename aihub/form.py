@@ -1,99 +1,71 @@
-"""Choices become page data; form fields become user options.
+"""The start page: choices become page data, form fields become user options.
 
-Every page of ours is one frozen dataclass and one template, which finds it as `page`. All texts in page data are in
-the reader's language already and plain text: Jinja escapes them. Functions here take what the core decided and what
-the handlers know; they read no clock, file or network.
+Page data is plain text in the reader's language; Jinja escapes it. Functions here take what the policy decided and
+what the handlers know; they read no clock, file or network. `aihub.pages` has the other pages.
 
-| template               | `page`                         | made by                                           |
-|------------------------|--------------------------------|---------------------------------------------------|
-| aihub/sign_in.html     | SignInPage                     | the dataclass itself                              |
-| aihub/home.html        | HomePage                       | home_page                                         |
-| aihub/spawn.html       | SpawnPage                      | spawn_page (launch links too; also the empty states) |
-| aihub/progress.html    | ProgressPage                   | progress_page                                     |
-| aihub/stopped.html     | StoppedPage                    | stopped_page (failed, refused, stopped, not running) |
-| aihub/stopping.html    | StoppingPage                   | the dataclass itself                              |
-| aihub/project.html     | ProjectPage                    | project_page                                      |
-| aihub/projects.html    | ProjectsPage                   | the dataclass itself                              |
-| aihub/error.html       | ErrorPage                      | the dataclass itself (also the hub's error.html, 404.html, 503.html) |
-| aihub/help.html        | none                           |                                                   |
-| aihub/accessibility.html | none                         |                                                   |
-
-Around every page stands `Chrome`, which the template finds as `chrome`.
-
-POST forms (all carry `_xsrf`; addresses begin with the hub's base URL):
-
-| address                               | fields                                                                  |
-|---------------------------------------|-------------------------------------------------------------------------|
-| login                                 | persona, next                                                           |
-| spawn (as `SpawnPage.action` says)    | project, image (stream), tag-<stream>, profile, accelerator-count, server-name, path |
-| aihub/stop                            | server ("" is the default server), user (only if it is not the reader)  |
-| aihub/cancel                          | server, user                                                            |
-| aihub/language                        | lang, next                                                              |
-| aihub/projects/<project>/images       | do ("offer", "hide", "default", "retire", a space, "stream:tag"), version, confirmed ("yes"), successor, message |
-| aihub/projects/<project>/stop         | server ("user/server")                                                  |
-| aihub/projects/<project>/undo         | change (its id), version                                                |
+The form posts `project`, `image` (a stream), `tag-<stream>`, `profile`, `accelerator-count`, `server-name`, `path`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
-from aihub.errors import Refusal
-from aihub.policy import ImageChoice, ProfileChoice, ProjectChoices, State
-from aihub.projects import Role
-from aihub.text import Text
+from aihub.catalog import TagState
+from aihub.errors import Reason, Refusal
+from aihub.language import Language
+from aihub.messages import Message, Names, amount, card_sentence, names_of, resource_name, sentence
+from aihub.policy import ImageChoice, ProfileChoice, ProjectChoices, State, Verdict
+from aihub.profiles import Profile
+from aihub.projects import IdleRules, Role
+from aihub.quota import Level
+from aihub.resources import CPU, MEMORY, format_amount, sort_keys
 
-# --- around every page -----------------------------------------------------------------------------------------------
+__all__ = [
+    "Contact",
+    "Empty",
+    "ErrorBox",
+    "ImageCard",
+    "Meter",
+    "MeterGroup",
+    "Note",
+    "NoteKind",
+    "Pill",
+    "Problem",
+    "ProfileCard",
+    "Readiness",
+    "Refused",
+    "Remembered",
+    "Selection",
+    "Situation",
+    "SpawnPage",
+    "Submitted",
+    "availability",
+    "contact",
+    "error_box",
+    "idle_sentence",
+    "meter_groups",
+    "options_from_fields",
+    "preselect",
+    "size_of",
+    "spawn_page",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Chrome:
-    """What stands around every page for one reader: `template_vars["chrome"]` is a function of the hub's user.
-
-    `projects` shows the link to the project pages (instructors and admins), `admin` the one to the hub's admin page.
-    `findings` are those of a policy file that is not in force, for admins only; `in_force_since` when the good one
-    was read.
-    """
-
-    projects: bool = False
-    admin: bool = False
-    findings: tuple[str, ...] = ()
-    in_force_since: datetime | None = None
-    announcements: tuple[Text, ...] = ()
-
-
-# --- sign-in ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Persona:
-    """A local persona's card. `role` is "student", "instructor" or "admin" (its picture and title)."""
-
-    name: str
-    role: str
-    about: Text = Text()
-
-
-@dataclass(frozen=True, slots=True)
-class SignInPage:
-    """`next` is where the sign-in leads; `error` is shown above the cards; `action` is the form's address."""
-
-    personas: tuple[Persona, ...]
-    action: str
-    next: str = ""
-    error: str = ""
-
-
-# --- spawn: what comes in --------------------------------------------------------------------------------------------
+# --- what comes in ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What stands in the form: ids as submitted, remembered, linked or default. May name what is not offered."""
+    """What stands in the form: ids as submitted, remembered, linked or default. May name what is not offered.
+
+    `image` is "stream:tag"; a link may also name a stream alone. `path` is opened in JupyterLab after the start.
+    """
 
     project: str = ""
     image: str = ""
@@ -103,27 +75,190 @@ class Selection:
     path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a form held. `options` is for `aihub.options.parse_options`, which judges it; the rest is not an option."""
+
+    options: Mapping[str, Any]
+    server_name: str = ""
+    path: str = ""
+
+    def selection(self) -> Selection:
+        """The same as it stands in the form again after a refusal."""
+        texts = {key: value if isinstance(value, str) else "" for key, value in self.options.items()}
+        count = self.options.get("acceleratorCount")
+        return Selection(
+            project=texts.get("project", ""),
+            image=texts.get("image", ""),
+            profile=texts.get("profile", ""),
+            accelerator_count=count if isinstance(count, int) else None,
+            server_name=self.server_name,
+            path=self.path,
+        )
+
+
+_COUNT = re.compile("[0-9]{1,4}", re.ASCII)
+
+
+def options_from_fields(fields: Mapping[str, Sequence[str]]) -> Submitted:
+    """The user options in the fields of a start form.
+
+    Nothing is judged or mended here: a field that is given twice stays a list and a count that is no number stays
+    text, so that `parse_options` refuses them. A field that is absent, or an empty count, means the default. Other
+    fields are left out.
+    """
+    options: dict[str, Any] = {key: _one(fields[key]) for key in ("project", "profile") if fields.get(key)}
+    if fields.get("image"):
+        options["image"] = _image_of(_one(fields["image"]), fields)
+    count = _one(fields.get("accelerator-count", ()))
+    if count != "":
+        options["acceleratorCount"] = int(count) if isinstance(count, str) and _COUNT.fullmatch(count) else count
+    return Submitted(options, _text(fields.get("server-name", ())), _text(fields.get("path", ())))
+
+
+def _one(values: Sequence[str]) -> str | list[str]:
+    if len(values) > 1:
+        return list(values)
+    return values[0] if values else ""
+
+
+def _text(values: Sequence[str]) -> str:
+    return values[-1].strip() if values else ""
+
+
+def _image_of(stream: str | list[str], fields: Mapping[str, Sequence[str]]) -> str | list[str]:
+    """The radio button names the stream, the select beside it the tag."""
+    if isinstance(stream, list) or ":" in stream:
+        return stream
+    tag = _one(fields.get(f"tag-{stream}", ()))
+    if isinstance(tag, list):
+        return tag
+    return f"{stream}:{tag}" if tag else stream
+
+
+# --- what stands in the form first -----------------------------------------------------------------------------------
+
+
 class NoteKind(StrEnum):
-    """Why something stands in the form."""
+    """Why something stands in the form, or no longer does."""
 
     FROM_LINK = "from-link"
     FROM_LAST_START = "from-last-start"
+    PROJECT_GONE = "project-gone"
     IMAGE_RETIRED = "image-retired"
     IMAGE_GONE = "image-gone"
     PROFILE_GONE = "profile-gone"
     COUNT_GONE = "count-gone"
-    PROJECT_GONE = "project-gone"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark on the selection: `asked` is the id that was asked for, `chosen` the id that stands there now."""
+    """A remark on the selection: `asked` was wanted, `chosen` stands there now (ids); `at` is of the last start."""
 
     kind: NoteKind
     asked: str = ""
     chosen: str = ""
     at: datetime | None = None
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The choices of a person's last start."""
+
+    selection: Selection
+    at: datetime | None = None
+
+
+def preselect(
+    choices: Sequence[ProjectChoices], *, link: Selection | None = None, remembered: Remembered | None = None
+) -> tuple[Selection, tuple[Note, ...]]:
+    """What stands in the form when nobody has submitted it yet, and what to say about it.
+
+    A launch link wins over the last start, that over the project's default; what no longer holds is replaced and
+    named. Without a wish for a profile, one that can start now is taken if there is any.
+    """
+    wanted = link or (remembered.selection if remembered else None) or Selection()
+    project, notes = _preselect_project(choices, wanted, from_link=link is not None)
+    if project is None:
+        return replace(wanted, image="", profile="", accelerator_count=None), tuple(notes)
+    if link is None and wanted.project != project.project.name:
+        wanted = Selection(server_name=wanted.server_name)
+    if wanted.image or wanted.profile:
+        kind = NoteKind.FROM_LINK if link else NoteKind.FROM_LAST_START
+        notes.append(Note(kind, at=remembered.at if remembered and not link else None))
+    image, image_notes = _preselect_image(project, wanted.image)
+    profile, profile_notes = _preselect_profile(project, wanted, image)
+    count = wanted.accelerator_count if profile and wanted.profile == profile.profile.name else None
+    if profile and count is not None and count not in profile.verdicts:
+        profile_notes = [*profile_notes, Note(NoteKind.COUNT_GONE, str(count))]
+        count = None
+    return Selection(
+        project=project.project.name,
+        image=image.reference if image else "",
+        profile=profile.profile.name if profile else "",
+        accelerator_count=count,
+        server_name=wanted.server_name,
+        path=link.path if link else "",
+    ), (*notes, *image_notes, *profile_notes)
+
+
+def _preselect_project(
+    choices: Sequence[ProjectChoices], wanted: Selection, *, from_link: bool
+) -> tuple[ProjectChoices | None, list[Note]]:
+    asked = next((choice for choice in choices if choice.project.name == wanted.project), None)
+    if asked is not None and (from_link or asked.verdict.state is State.OK):
+        return asked, []
+    startable = [choice for choice in choices if choice.verdict.state is State.OK]
+    chosen = next(iter(startable or choices), None)
+    if not wanted.project:
+        return chosen, []
+    return chosen, [Note(NoteKind.PROJECT_GONE, wanted.project, chosen.project.name if chosen else "")]
+
+
+def _preselect_image(project: ProjectChoices, asked: str) -> tuple[ImageChoice | None, list[Note]]:
+    default = next((choice for choice in project.images if choice.default), None)
+    if asked and ":" not in asked:
+        of_stream = [choice for choice in project.images if choice.stream.name == asked and _usable(choice)]
+        asked = _tag_of(of_stream, "").reference if of_stream else asked
+    choice = project.image(asked) if asked else default
+    if choice is None:
+        return default, [Note(NoteKind.IMAGE_GONE, asked, default.reference if default else "")] if asked else []
+    if _usable(choice):
+        return choice, []
+    following = project.image(choice.successor) if choice.successor else None
+    chosen = following if following is not None and _usable(following) else default
+    kind = NoteKind.IMAGE_RETIRED if _is(choice.verdict, Reason.IMAGE_RETIRED) else NoteKind.IMAGE_GONE
+    return chosen, [Note(kind, asked, chosen.reference if chosen else "", message=choice.message)]
+
+
+def _preselect_profile(
+    project: ProjectChoices, wanted: Selection, image: ImageChoice | None
+) -> tuple[ProfileChoice | None, list[Note]]:
+    asked = project.profile(wanted.profile) if wanted.profile else None
+    if asked is not None and asked.verdict.state is not State.NO and not _unfit(asked, image):
+        return asked, []
+    current = [choice for choice in project.profiles if not choice.profile.retired and not _unfit(choice, image)]
+    ranked = sorted(current, key=lambda choice: (choice.verdict.state is not State.OK, not choice.default))
+    chosen = next(iter(ranked), None)
+    if not wanted.profile:
+        return chosen, []
+    return chosen, [Note(NoteKind.PROFILE_GONE, wanted.profile, chosen.profile.name if chosen else "")]
+
+
+def _usable(choice: ImageChoice) -> bool:
+    return choice.verdict.state is not State.NO
+
+
+def _unfit(choice: ProfileChoice, image: ImageChoice | None) -> bool:
+    return image is not None and image.reference in choice.unfit
+
+
+def _is(verdict: Verdict, reason: Reason) -> bool:
+    return verdict.refusal is not None and verdict.refusal.reason is reason
+
+
+# --- parts that pages share ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,33 +269,30 @@ class Readiness:
     seconds: int | None = None
 
 
-# --- spawn: what the template shows ----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Pill:
-    """A state: icon and word. `tone` is ok, wait, no, bad or info."""
+    """A state: icon and word. `tone` is ok, wait, no, bad or info; the icon's name is the tone's unless given."""
 
     tone: str
-    icon: str
     word: str
+    icon: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One line of a quota. `value` and `maximum` are None where there is no bar (no limit, or not known)."""
+    """One line of a quota. Without `maximum` there is no bar: no limit, or the use is not known."""
 
     id: str
     label: str
     text: str
-    value: str | None = None
-    maximum: str | None = None
-    full_from: str | None = None
+    value: str = ""
+    maximum: str = ""
+    full_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MeterGroup:
-    """Quota lines of one level."""
+    """The quota lines of one level."""
 
     id: str
     title: str
@@ -168,8 +300,28 @@ class MeterGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """Whom to ask. `href` is an address that a link may have (https: or mailto:), empty where the text is none."""
+
+    text: str
+    href: str = ""
+
+
+_MAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", re.ASCII)
+
+
+def contact(text: str) -> Contact | None:
+    """How a page shows whom to ask; None for nobody."""
+    if not text:
+        return None
+    if _MAIL.fullmatch(text):
+        return Contact(text, f"mailto:{text}")
+    return Contact(text, text if re.fullmatch(r"https?://\S+", text) else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to change after a refused submit. `target` is the id of the field to go to, empty for none."""
+    """One thing that stands against a start. `target` is the id of the field to go to, empty for none."""
 
     code: str
     target: str
@@ -179,8 +331,638 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
-    """Whom to ask. `href` is a mailto: or https: address, empty where the text is neither."""
+class ErrorBox:
+    """The box at the top after a refused submit."""
 
+    problems: tuple[Problem, ...]
+    contact: Contact | None = None
+    error_id: str = ""
+
+
+def error_box(
+    refusals: Iterable[Refusal], language: Language, names: Names, targets: Mapping[str, str], error_id: str = ""
+) -> ErrorBox | None:
+    """The box for `refusals`, None without any. `targets` maps user options to ids of fields."""
+    said = [(refusal, sentence(refusal, language, names)) for refusal in refusals]
+    if not said:
+        return None
+    problems = tuple(
+        Problem(
+            refusal.reason.value,
+            targets.get(message.field, ""),
+            message.what,
+            f"{message.why} {message.way}".strip(),
+            message.lines,
+        )
+        for refusal, message in said
+    )
+    asked = next((message.contact for _, message in said if message.contact), "")
+    return ErrorBox(problems, contact(asked), error_id)
+
+
+def size_of(profile: Profile, count: int, language: Language) -> str:
+    """The size of a server in one line: "2 CPU, 2 GiB memory, 1 nvidia.com/gpu". Limits where there are any."""
+    upto = {key: max(profile.requests[key], profile.limits[key]) for key in (CPU, MEMORY)}
+    parts = [amount(key, format_amount(key, value), language) for key, value in upto.items() if value]
+    if profile.accelerator and count:
+        parts.append(amount(profile.accelerator.resource, str(count), language))
+    return language.listed(parts)
+
+
+def idle_sentence(idle: IdleRules, language: Language) -> str:
+    """When an unused server is stopped."""
+    say = language.say
+    after = language.duration(idle.stop_after) if idle.stop_after else ""
+    latest = language.duration(idle.max_age) if idle.max_age else ""
+    if after and latest:
+        return say(
+            "Stops after {idle} without use, after {latest} at the latest. Your files stay.", idle=after, latest=latest
+        )
+    if after:
+        return say("Stops after {idle} without use. Your files stay.", idle=after)
+    if latest:
+        return say("Stops after {latest}. Your files stay.", latest=latest)
+    return say("Runs until you stop it.")
+
+
+def meter_groups(
+    choices: Sequence[ProjectChoices], language: Language, *, levels: Sequence[Level] = tuple(Level)
+) -> tuple[MeterGroup, ...]:
+    """The quotas that `choices` meet, level by level; the user's own once. A level without a quota is left out."""
+    groups = []
+    for index, choice in enumerate(choices):
+        project = language.text(choice.project.display_name, choice.project.name)
+        titles = {
+            Level.PROJECT: project,
+            Level.MEMBER: language.say("Yours in {project}", project=project),
+            Level.USER: language.say("Yours in all projects"),
+        }
+        for level in levels:
+            if level is not Level.USER or index == len(choices) - 1:
+                prefix = "q-user" if level is Level.USER else f"q-{index}-{level}"
+                groups.append(MeterGroup(prefix, titles[level], _meters(choice, level, prefix, language)))
+    return tuple(group for group in groups if group.meters)
+
+
+def _meters(choice: ProjectChoices, level: Level, prefix: str, language: Language) -> tuple[Meter, ...]:
+    quota = choice.quotas.at(level)
+    used = choice.usage.at(level) if choice.usage is not None else None
+    return tuple(
+        _meter(f"{prefix}-{index}", key, None if used is None else used[key], quota[key], language)
+        for index, key in enumerate(sort_keys(quota))
+    )
+
+
+def _meter(meter_id: str, key: str, used: Decimal | None, limit: Decimal, language: Language) -> Meter:
+    label, most = resource_name(key, language), format_amount(key, limit)
+    if used is None:
+        return Meter(meter_id, label, language.say("not known, limit {limit}", limit=most))
+    text = language.say("{used} of {limit}", used=format_amount(key, used), limit=most)
+    if not limit:
+        return Meter(meter_id, label, text)
+    return Meter(meter_id, label, text, f"{min(used, limit):f}", f"{limit:f}", f"{limit * 9 / 10:f}")
+
+
+# --- the start page --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLink:
+    """A project to choose: `about` is its kind and the reader's role."""
+
+    id: str
+    name: str
+    about: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TagOption:
+    """A tag in the select of its image."""
+
+    name: str
+    label: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCard:
+    """An image stream with its tags. `id` is that of the radio button; what varies by tag is of the chosen one."""
+
+    id: str
+    stream: str
+    name: str
+    description: str
+    tags: tuple[TagOption, ...]
+    software: tuple[str, ...]
+    ready: str
+    ready_icon: str
+    pill: Pill | None
+    why: str
+    source: str
+    default: bool
+    chosen: bool
+    unavailable: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCard:
+    """A profile. `why` is the reason where there is one, `about` the operator's text."""
+
+    id: str
+    name: str
+    value: str
+    size: str
+    about: str
+    pill: Pill
+    why: str
+    default: bool
+    chosen: bool
+    unavailable: bool
+    contact: Contact | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CountOption:
+    """An accelerator count that some profile opens; "" is the profile's own default."""
+
+    value: str
+    label: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Why there is nothing to choose. `kind` is "no-project", "no-image" or "no-profile"."""
+
+    kind: str
+    title: str
     text: str
-    href: str = ""
+    others: tuple[ProjectLink, ...] = ()
+    contact: Contact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnPage:
+    """The start page. `action` is where the form goes; `data` is what the script knows (see `availability`)."""
+
+    action: str
+    projects: tuple[ProjectLink, ...]
+    project: str
+    project_name: str
+    notes: tuple[str, ...]
+    may_reset: bool
+    errors: ErrorBox | None
+    empty: Empty | None
+    images: tuple[ImageCard, ...]
+    profiles: tuple[ProfileCard, ...]
+    counts: tuple[CountOption, ...]
+    count_error: str
+    server_name: str
+    server_name_error: str
+    path: str
+    for_user: str
+    advanced_open: bool
+    meters: tuple[MeterGroup, ...]
+    as_of: str
+    as_of_iso: str
+    image_summary: str
+    profile_summary: str
+    size_summary: str
+    pill: Pill | None
+    idle: str
+    launch: tuple[tuple[str, str], ...]
+    data: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the policy does not know: when the facts were read, how soon images can run, and whom to ask otherwise.
+
+    `readiness` is by "stream:tag"; `contact` is named where no project says whom to ask.
+    """
+
+    as_of: datetime
+    readiness: Mapping[str, Readiness] = field(default_factory=lambda: MappingProxyType({}))
+    contact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a submit was answered with, and the id to quote."""
+
+    refusals: tuple[Refusal, ...] = ()
+    error_id: str = ""
+
+
+def spawn_page(
+    choices: Sequence[ProjectChoices],
+    selected: Selection,
+    language: Language,
+    *,
+    action: str,
+    situation: Situation,
+    refused: Refused = Refused(),
+    notes: Sequence[Note] = (),
+    for_user: str = "",
+) -> SpawnPage:
+    """The start page of a person who has `choices`, with `selected` in the form.
+
+    `action` is the address of the form; `for_user` is somebody else for whom an admin starts.
+    """
+    names = names_of(choices, language)
+    current = next((choice for choice in choices if choice.project.name == selected.project), None)
+    sheet = _Sheet(language, names, selected, current, situation, refused.refusals)
+    standing = [current.verdict.refusal] if current and current.verdict.refusal else []
+    errors = error_box(refused.refusals or standing, language, names, sheet.targets(), refused.error_id)
+    faults = {message.field for message in sheet.messages}
+    image, profile = sheet.image, sheet.profile
+    return SpawnPage(
+        action=action,
+        projects=tuple(_project_link(choice, selected.project, language) for choice in choices),
+        project=selected.project,
+        project_name=names.projects.get(selected.project, selected.project),
+        notes=tuple(_note_sentence(note, language, names) for note in notes),
+        may_reset=any(note.kind in (NoteKind.FROM_LINK, NoteKind.FROM_LAST_START) for note in notes),
+        errors=errors,
+        empty=_empty(choices, current, language, names, situation.contact),
+        images=sheet.image_cards(),
+        profiles=sheet.profile_cards(),
+        counts=sheet.count_options(),
+        count_error=sheet.fault("acceleratorCount"),
+        server_name=selected.server_name,
+        server_name_error=sheet.fault("server-name"),
+        path=selected.path,
+        for_user=for_user,
+        advanced_open=bool(faults & {"acceleratorCount", "server-name"}) or bool(selected.server_name),
+        meters=meter_groups([current], language) if current else (),
+        as_of=language.clock(situation.as_of),
+        as_of_iso=situation.as_of.isoformat(),
+        image_summary=names.images.get(image.reference, image.reference) if image else "",
+        profile_summary=names.profiles.get(profile.profile.name, profile.profile.name) if profile else "",
+        size_summary=size_of(profile.profile, sheet.count, language) if profile else "",
+        pill=sheet.summary_pill(),
+        idle=idle_sentence(current.project.idle, language) if current else "",
+        launch=_launch_query(selected),
+        data=availability(current, language, situation) if current else {},
+    )
+
+
+def availability(choices: ProjectChoices, language: Language, situation: Situation) -> dict[str, Any]:
+    """What can be started in one project now, as JSON values: the page carries it and its script asks for it again.
+
+    Images by "stream:tag", profiles by id with their verdicts by accelerator count; texts are in `language`.
+    """
+    sheet = _Sheet(language, names_of([choices], language), Selection(), choices, situation)
+    return {
+        "project": choices.project.name,
+        "asOf": situation.as_of.isoformat(),
+        "asOfText": language.clock(situation.as_of),
+        "images": {choice.reference: sheet.image_data(choice) for choice in choices.images},
+        "profiles": {choice.profile.name: sheet.profile_data(choice) for choice in choices.profiles},
+        "meters": {
+            meter.id: {"text": meter.text, "value": meter.value, "max": meter.maximum}
+            for group in meter_groups([choices], language)
+            for meter in group.meters
+        },
+    }
+
+
+def _project_link(choice: ProjectChoices, current: str, language: Language) -> ProjectLink:
+    project = choice.project
+    return ProjectLink(
+        project.name,
+        language.text(project.display_name, project.name),
+        f"{_kind(project.kind, language)}{language.gettext(', ')}{_role(choice.role, language)}",
+        project.name == current,
+    )
+
+
+def _kind(kind: str, language: Language) -> str:
+    words = {"course": language.say("Course"), "lab": language.say("Lab")}
+    return words.get(kind, language.say("Project"))
+
+
+def _role(role: Role, language: Language) -> str:
+    words = {
+        Role.MEMBER: language.say("you are a member"),
+        Role.INSTRUCTOR: language.say("you are an instructor"),
+        Role.ADMIN: language.say("seen as an admin"),
+    }
+    return words[role]
+
+
+def _launch_query(selected: Selection) -> tuple[tuple[str, str], ...]:
+    pairs = (("image", selected.image), ("profile", selected.profile), ("path", selected.path))
+    return tuple((key, value) for key, value in pairs if value)
+
+
+def _note_sentence(note: Note, language: Language, names: Names) -> str:
+    say = language.say
+    asked_image, image = names.images.get(note.asked, note.asked), names.images.get(note.chosen, note.chosen)
+    asked_profile, profile = names.profiles.get(note.asked, note.asked), names.profiles.get(note.chosen, note.chosen)
+    project = names.projects.get(note.chosen, note.chosen)
+    instead_image = say("{image} is chosen instead.", image=image) if image else ""
+    instead_profile = say("{profile} is chosen instead.", profile=profile) if profile else ""
+    retired = say("{image} has been retired.", image=asked_image)
+    withdrawn = say("{image} is not offered here.", image=asked_image)
+    unusable = say("{profile} cannot be used here.", profile=asked_profile)
+    sentences = {
+        NoteKind.FROM_LINK: say("Filled in by your link. Nothing starts before you press Start."),
+        NoteKind.FROM_LAST_START: (
+            say("Filled in from your last start on {day}.", day=language.day(note.at))
+            if note.at
+            else say("Filled in from your last start.")
+        ),
+        NoteKind.PROJECT_GONE: (
+            say("There is no project “{id}” for you; {project} is chosen instead.", id=note.asked, project=project)
+            if project
+            else say("There is no project “{id}” for you.", id=note.asked)
+        ),
+        NoteKind.IMAGE_RETIRED: f"{retired} {instead_image}",
+        NoteKind.IMAGE_GONE: f"{withdrawn} {instead_image}",
+        NoteKind.PROFILE_GONE: f"{unusable} {instead_profile}",
+        NoteKind.COUNT_GONE: say(
+            "This profile does not open {count} accelerators. Its default is chosen.", count=note.asked
+        ),
+    }
+    message = say("Your instructors say: {message}", message=note.message) if note.message else ""
+    return f"{sentences[note.kind].strip()} {message}".strip()
+
+
+def _empty(
+    choices: Sequence[ProjectChoices], current: ProjectChoices | None, language: Language, names: Names, ask: str
+) -> Empty | None:
+    say = language.say
+    if current is None and choices:
+        return None
+    if current is None:
+        text = say(
+            "You are signed in, but you belong to no course or lab here. "
+            "Ask your instructor to add you, then sign in again."
+        )
+        return Empty("no-project", say("You are in no project yet"), text, contact=contact(ask))
+    project = names.projects[current.project.name]
+    others = tuple(_project_link(each, "", language) for each in choices if each is not current)
+    asked = contact(names.contacts.get(current.project.name) or ask)
+    if not current.images:
+        title = say("{project} offers no image", project=project)
+        return Empty("no-image", title, say("Without an image there is nothing to start."), others, asked)
+    if not current.profiles:
+        title = say("{project} offers you no profile", project=project)
+        return Empty("no-profile", title, say("Without a profile nothing says how large the server is."), others, asked)
+    return None
+
+
+def _slug(name: str, index: int) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_.-]+", name, re.ASCII) else f"no-{index}"
+
+
+def _tag_of(choices: Sequence[ImageChoice], selected: str) -> ImageChoice:
+    """The tag of a stream that its card shows: the selected one, the project's default, the stream's, the first."""
+
+    def rank(choice: ImageChoice) -> tuple[bool, bool, bool, bool]:
+        tag = choice.tag
+        return choice.reference != selected, not choice.default, not tag.default, not tag.recommended
+
+    return min(choices, key=rank)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """One rendering of the start page: what its cards have in common."""
+
+    language: Language
+    names: Names
+    selected: Selection
+    current: ProjectChoices | None
+    situation: Situation
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def image(self) -> ImageChoice | None:
+        return self.current.image(self.selected.image) if self.current else None
+
+    @property
+    def profile(self) -> ProfileChoice | None:
+        return self.current.profile(self.selected.profile) if self.current else None
+
+    @property
+    def count(self) -> int:
+        asked = self.selected.accelerator_count
+        if self.profile is None:
+            return 0
+        return asked if asked is not None and asked in self.profile.verdicts else self.profile.profile.counts()[0]
+
+    @property
+    def messages(self) -> list[Message]:
+        return [sentence(refusal, self.language, self.names) for refusal in self.refusals]
+
+    def fault(self, field_name: str) -> str:
+        """What is wrong with a field, for the place where it stands."""
+        said = [message for message in self.messages if message.field == field_name]
+        return " ".join(f"{message.why} {message.way}".strip() for message in said)
+
+    def targets(self) -> dict[str, str]:
+        """Where the links of the error box lead."""
+        images, profiles = self.image_cards(), self.profile_cards()
+        image = next((card for card in images if card.chosen), next(iter(images), None))
+        profile = next((card for card in profiles if card.chosen), next(iter(profiles), None))
+        found = {"acceleratorCount": "accelerator-count", "server-name": "server-name"}
+        if self.current:
+            found["project"] = "projects"
+        if image:
+            found["image"] = image.id
+        if profile:
+            found["profile"] = profile.id
+        return found
+
+    # --- verdicts in words ---
+
+    def pill(self, state: State) -> Pill:
+        words = {
+            State.OK: self.language.say("Free now"),
+            State.WAIT: self.language.say("Wait"),
+            State.NO: self.language.say("Not available"),
+        }
+        return Pill(state.value, words[state])
+
+    def reason(self, verdict: Verdict) -> str:
+        if verdict.refusal is None:
+            return ""
+        why = card_sentence(verdict.refusal, self.language, self.names)
+        if verdict.refusal.reason is Reason.NO_CAPACITY:
+            return self.language.say(
+                "{reason} As of {time}.", reason=why, time=self.language.clock(self.situation.as_of)
+            )
+        return why
+
+    def ready_text(self, reference: str) -> str:
+        known, say = self.situation.readiness.get(reference), self.language.say
+        if known is None:
+            return ""
+        wait = self.language.duration(known.seconds) if known.seconds is not None else ""
+        if known.ready:
+            return say("Prepared here, ready in about {time}", time=wait) if wait else say("Prepared here")
+        if wait:
+            return say("Prepared at the first start, about {time}", time=wait)
+        return say("Prepared at the first start, which takes longer")
+
+    def summary_pill(self) -> Pill | None:
+        """The verdict on the whole selection; None while the image or the profile stands for nothing."""
+        if self.current is None or self.image is None or self.profile is None:
+            return None
+        verdict = self.current.combined(self.image, self.profile, self.count)
+        known = self.situation.readiness.get(self.image.reference)
+        if verdict.state is State.OK and known and known.seconds is not None:
+            time = self.language.duration(known.seconds)
+            return Pill("ok", self.language.say("Ready in about {time}", time=time))
+        return self.pill(verdict.state)
+
+    # --- cards ---
+
+    def image_cards(self) -> tuple[ImageCard, ...]:
+        streams: dict[str, list[ImageChoice]] = {}
+        for choice in self.current.images if self.current else ():
+            streams.setdefault(choice.stream.name, []).append(choice)
+        return tuple(self._image_card(choices, index) for index, choices in enumerate(streams.values()))
+
+    def _image_card(self, choices: list[ImageChoice], index: int) -> ImageCard:
+        current = [choice for choice in choices if not _is(choice.verdict, Reason.IMAGE_RETIRED)]
+        shown = current or choices
+        chosen = self.selected.image.partition(":")[0] == choices[0].stream.name
+        if chosen:
+            # What was chosen stays in the select after a refusal, retired or not.
+            kept = [choice for choice in choices if choice in current or choice.reference == self.selected.image]
+            shown = kept or choices
+        choice = _tag_of(shown, self.selected.image)
+        data = self.image_data(choice)
+        stream = choice.stream
+        return ImageCard(
+            id=f"image-{_slug(stream.name, index)}",
+            stream=stream.name,
+            name=self.language.text(stream.display_name, stream.name),
+            description=self.language.text(stream.description),
+            tags=tuple(self._tag_option(each, each is choice) for each in shown),
+            software=tuple(data["software"]),
+            ready=data["ready"],
+            ready_icon=data["readyIcon"],
+            pill=self.pill(choice.verdict.state) if choice.verdict.state is not State.OK else None,
+            why=data["why"],
+            source=stream.source_url if re.match("https?://", stream.source_url) else "",
+            default=any(each.default for each in choices),
+            chosen=chosen,
+            unavailable=choice.verdict.state is State.NO,
+            error=self.fault("image") if chosen else "",
+        )
+
+    def _tag_option(self, choice: ImageChoice, chosen: bool) -> TagOption:
+        tag = choice.tag
+        label = tag.name
+        if choice.default:
+            label = self.language.say("{tag} (default)", tag=tag.name)
+        elif _is(choice.verdict, Reason.IMAGE_RETIRED) or tag.state is TagState.RETIRED:
+            label = self.language.say("{tag} (retired)", tag=tag.name)
+        elif tag.outdated:
+            label = self.language.say("{tag} (old)", tag=tag.name)
+        return TagOption(tag.name, label, chosen)
+
+    def image_data(self, choice: ImageChoice) -> dict[str, Any]:
+        """A tag for the script: the words that change with the choice of a tag."""
+        known = self.situation.readiness.get(choice.reference)
+        state = choice.verdict.state
+        return {
+            "name": self.names.images.get(choice.reference, choice.reference),
+            "state": state.value,
+            "word": "" if state is State.OK else self.pill(state).word,
+            "why": self.reason(choice.verdict),
+            "software": [f"{each.name} {each.version}".strip() for each in choice.tag.software],
+            "ready": self.ready_text(choice.reference),
+            "readyIcon": "ok" if known and known.ready else "wait",
+            "summary": (
+                self.language.say("Ready in about {time}", time=self.language.duration(known.seconds))
+                if known and known.seconds is not None
+                else self.pill(State.OK).word
+            ),
+        }
+
+    def profile_cards(self) -> tuple[ProfileCard, ...]:
+        return tuple(
+            self._profile_card(choice, index)
+            for index, choice in enumerate(self.current.profiles if self.current else ())
+            if not choice.profile.retired or choice.profile.name == self.selected.profile
+        )
+
+    def _profile_card(self, choice: ProfileChoice, index: int) -> ProfileCard:
+        profile, chosen = choice.profile, choice.profile.name == self.selected.profile
+        count = self.count if chosen else profile.counts()[0]
+        verdict = self._with_image(choice, count)
+        text = self.language.text
+        shared = text(profile.accelerator.shared) if profile.accelerator else ""
+        return ProfileCard(
+            id=f"profile-{_slug(profile.name, index)}",
+            name=text(profile.display_name, profile.name),
+            value=profile.name,
+            size=size_of(profile, count, self.language),
+            about=f"{text(profile.description)} {shared}".strip(),
+            pill=self.pill(verdict.state),
+            why=self.reason(verdict),
+            default=choice.default,
+            chosen=chosen,
+            unavailable=verdict.state is State.NO,
+            contact=contact(self.names.contacts.get(self.selected.project, "")) if verdict.state is State.NO else None,
+            error=self.fault("profile") if chosen else "",
+        )
+
+    def _with_image(self, choice: ProfileChoice, count: int) -> Verdict:
+        """The verdict of the profile; that it does not suit the chosen image comes first, as in the policy's rules."""
+        if self.image is not None and self.image.reference in choice.unfit and not choice.profile.retired:
+            refusal = self._unfit_refusal(choice, self.image)
+            return Verdict(State.NO, refusal)
+        return choice.verdicts[count]
+
+    def _unfit_refusal(self, choice: ProfileChoice, image: ImageChoice) -> Refusal:
+        key = choice.profile.accelerator.resource if choice.profile.accelerator else ""
+        parameters = {
+            "profile": choice.profile.name,
+            "image": image.reference,
+            "key": key,
+            "suits": tuple(image.stream.accelerators),
+        }
+        return Refusal(Reason.PROFILE_UNFIT, parameters)
+
+    def profile_data(self, choice: ProfileChoice) -> dict[str, Any]:
+        """A profile for the script: its verdict by count, and what it says for images that it does not suit."""
+        images = self.current.images if self.current else ()
+        unfit = {
+            each.reference: card_sentence(self._unfit_refusal(choice, each), self.language, self.names)
+            for each in images
+            if each.reference in choice.unfit
+        }
+        return {
+            "name": self.names.profiles.get(choice.profile.name, choice.profile.name),
+            "default": choice.profile.counts()[0],
+            "counts": {
+                str(count): {
+                    "state": verdict.state.value,
+                    "word": self.pill(verdict.state).word,
+                    "why": self.reason(verdict),
+                    "size": size_of(choice.profile, count, self.language),
+                }
+                for count, verdict in choice.verdicts.items()
+            },
+            "unfit": unfit,
+            "no": self.pill(State.NO).word,
+        }
+
+    def count_options(self) -> tuple[CountOption, ...]:
+        """The counts that any profile opens. None at all where no profile leaves a choice."""
+        offered = self.current.profiles if self.current else ()
+        counts = sorted({count for choice in offered if len(choice.verdicts) > 1 for count in choice.verdicts})
+        if not counts:
+            return ()
+        asked = self.selected.accelerator_count
+        default = CountOption("", self.language.say("As the profile says"), asked is None)
+        return (default, *(CountOption(str(count), str(count), count == asked) for count in counts))

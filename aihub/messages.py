@@ -25,6 +25,7 @@ __all__ = [
     "resource_name",
     "rule_name",
     "sentence",
+    "stage",
     "status_of",
 ]
 
@@ -228,7 +229,10 @@ def _invalid_options(voice: _Voice) -> Message:
     if problem == "bad-name":
         return Message(
             voice.say("“{name}” cannot name a server.", name=value),
-            voice.say("A name has 1 to 30 small letters, digits and single hyphens, begins with a letter and ends with a letter or digit."),
+            voice.say(
+                "A name has 1 to 30 small letters, digits and single hyphens, "
+                "begins with a letter and ends with a letter or digit."
+            ),
             voice.say("Choose another name."),
             field="server-name",
         )
@@ -255,9 +259,10 @@ def _invalid_options(voice: _Voice) -> Message:
 def _unknown_project(voice: _Voice) -> Message:
     # The id as it was submitted: to an outsider a project does not exist, its name included.
     project = voice.word("project")
-    what = voice.say("There is no project “{project}” for you.", project=project) if project else voice.say("You are in no project yet.")
     return Message(
-        what,
+        voice.say("There is no project “{id}” for you.", id=project)
+        if project
+        else voice.say("You are in no project yet."),
         voice.say("Only members of a project can start servers in it."),
         voice.say("Ask your instructor to add you, then sign in again."),
         field="project",
@@ -529,8 +534,19 @@ def _build_failed(voice: _Voice) -> Message:
 
 def _start_failed(voice: _Voice) -> Message:
     quoted = voice.word("id")
-    way = voice.say("Try again. If it happens again, quote {id} when you ask.", id=quoted) if quoted else voice.say("Try again.")
-    return Message(voice.say("The server could not start."), voice.say("It stopped before it was ready."), way)
+    return Message(
+        voice.say("The server could not start."),
+        voice.say("It stopped before it was ready."),
+        voice.say("Try again, and quote {id} when you ask.", id=quoted) if quoted else voice.say("Try again."),
+    )
+
+
+def _server_died(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{server} stopped by itself.", server=voice.server),
+        voice.say("Its process ended, and nobody had asked it to. Your files are kept."),
+        voice.say("Start it again. If it stops again, it may have used more memory than it has."),
+    )
 
 
 def _start_timeout(voice: _Voice) -> Message:
@@ -608,11 +624,25 @@ _SENTENCES: Mapping[Reason, Callable[[_Voice], Message]] = {
     Reason.BUILD_FAILED: _build_failed,
     Reason.START_FAILED: _start_failed,
     Reason.START_TIMEOUT: _start_timeout,
+    Reason.SERVER_DIED: _server_died,
     Reason.NAME_COLLISION: _name_collision,
     Reason.CLUSTER_QUOTA: _cluster_quota,
     Reason.CLUSTER_DENIED: _cluster_denied,
     Reason.STORE_UNAVAILABLE: _store_unavailable,
 }
+
+
+def stage(name: str, language: Language | None = None) -> str:
+    """A stage of a start in words."""
+    language = language or Language()
+    names = {
+        "admit": language.say("Reserve a place"),
+        "storage": language.say("Prepare your folders"),
+        "image": language.say("Prepare the image"),
+        "start": language.say("Start the server"),
+        "ready": language.say("Wait for JupyterLab"),
+    }
+    return names.get(name, name)
 
 
 def rule_name(rule: Rule, language: Language) -> str:
@@ -640,4 +670,3 @@ def rule_name(rule: Rule, language: Language) -> str:
         Rule.CAPACITY: language.say("A machine has room now"),
     }
     return names[rule]
-
