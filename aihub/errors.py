@@ -12,15 +12,18 @@ A `Refusal` holds a reason from a fixed set and the parameters of its sentence; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from aihub.findings import Finding
 
 __all__ = [
     "AIHubError",
     "CatalogError",
     "Parameter",
+    "PolicyFileError",
     "QuantityError",
     "Reason",
     "Refusal",
@@ -109,6 +112,16 @@ class CatalogError(AIHubError):
         self.file = file
         self.line = line
         self.problem = problem
+
+
+class PolicyFileError(AIHubError):
+    """The policy file cannot be used. `findings` holds all of them, warnings too, in the order of the files."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        errors = [finding for finding in findings if finding.severity == "error"]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(f"{errors[0]}{more}" if errors else "the policy file cannot be used")
+        self.findings = tuple(findings)
 
 
 class RefusedError(AIHubError):

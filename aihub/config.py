@@ -1,0 +1,408 @@
+"""The policy file: read, checked and turned into the `Policy` that decides. The only validator of operator input.
+
+`load` reads files and folders and reports everything that is wrong at once; `schema` is the JSON Schema of the file.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from aihub.catalog import Catalog, ImageStream
+from aihub.errors import CatalogError, PolicyFileError
+from aihub.findings import Finding, Severity, dotted, picture
+from aihub.imagestreams import CatalogWarning, read_documents
+from aihub.policy import Policy
+from aihub.policyfile import PolicyDocument, normalised_user
+from aihub.positions import Document, merge, read_document
+from aihub.positions import Path as KeyPath
+from aihub.projects import Membership, Person, Project
+from aihub.references import check_references
+from aihub.text import Text
+from aihub.validation import validate
+
+__all__ = ["UNREADABLE", "Loaded", "MachineSettings", "Persona", "SignIn", "attempt", "load", "schema", "source_files"]
+
+UNREADABLE = "unreadable"
+"""Code of the finding for a file that cannot be opened at all."""
+
+MAX_BYTES = 8 * 1024 * 1024
+_SUFFIXES = {".yaml", ".yml", ".json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Somebody who signs in with one click on one machine. `admin` holds for those that `signIn.admins` names too."""
+
+    name: str
+    display_name: Text = Text()
+    groups: frozenset[str] = frozenset()
+    admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """How people sign in. Personas are by normalised user name, in the order of the file."""
+
+    method: str = "local"
+    personas: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
+    admins: Membership = Membership()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """What servers may use of this machine: cores, bytes, devices by resource. None is "measure it"."""
+
+    cpu: Decimal | None = None
+    memory: Decimal | None = None
+    accelerators: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was read. `findings` of a usable policy are warnings; `digest` is of everything that was read.
+
+    `files` are all files that were read or should have been, `patterns` the globs and folders that named them.
+    """
+
+    policy: Policy
+    sign_in: SignIn
+    machine: MachineSettings | None
+    findings: tuple[Finding, ...]
+    files: tuple[Path, ...]
+    patterns: tuple[str, ...]
+    digest: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether no finding is an error."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+
+def load(paths: Sequence[Path]) -> Loaded:
+    """The policy of `paths`: files and folders (their *.yaml, *.yml and *.json), merged.
+
+    Raises PolicyFileError with every finding, warnings too, when one of them is an error; never anything else for
+    what the files hold.
+    """
+    loaded = attempt(paths)
+    if not loaded.usable:
+        raise PolicyFileError(loaded.findings)
+    return loaded
+
+
+def attempt(paths: Sequence[Path]) -> Loaded:
+    """As `load`, but what could be read of an unusable policy comes back with its errors among the findings."""
+    reader = _Reader()
+    documents = [document for path in paths for document in reader.documents(Path(path))]
+    document, collisions = merge(documents)
+    reader.findings.extend(collisions)
+    model, mismatches = validate(document)
+    reader.findings.extend(mismatches)
+    catalog = _catalog(model, document, reader)
+    policy = _policy(model, catalog, document, reader)
+    if not reader.broken:
+        whole = all(finding.severity is not Severity.ERROR for finding in reader.findings)
+        streams_known = reader.streams_read and "imageStreamFiles" not in {each.path for each in mismatches}
+        reader.findings.extend(check_references(document, model, policy, whole=whole, streams_known=streams_known))
+    return Loaded(
+        policy=policy,
+        sign_in=_sign_in(model),
+        machine=_machine(model),
+        findings=tuple(sorted(set(reader.findings), key=_by_place)),
+        files=tuple(reader.files),
+        patterns=tuple(reader.patterns),
+        digest=reader.digest.hexdigest(),
+    )
+
+
+def _by_place(finding: Finding) -> tuple[str, int, int, str, str]:
+    return finding.file, finding.line, finding.column, finding.path, finding.message
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the policy file."""
+    raw = PolicyDocument.model_json_schema()
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "AIHub policy file"}
+    return {**head, **{key: value for key, value in _strict(raw).items() if key != "title"}}
+
+
+def _strict(node: Any) -> Any:
+    """A schema node without what the file does not allow: null for "absent", keys that match no pattern."""
+    if isinstance(node, list):
+        return [_strict(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _strict(value) for key, value in node.items() if not (key == "default" and value is None)}
+    choices = node.get("anyOf", [])
+    rest = [each for each in choices if each != {"type": "null"}]
+    if len(rest) < len(choices):
+        del node["anyOf"]
+        node = {**rest[0], **node} if len(rest) == 1 else {**node, "anyOf": rest}
+    if "patternProperties" in node:
+        node.pop("propertyNames", None)
+        node["additionalProperties"] = False
+    return node
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def source_files(path: Path) -> list[Path]:
+    """The policy files that `path` stands for: itself, or those of the folder, hidden ones left out."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        each
+        for each in path.iterdir()
+        if each.suffix in _SUFFIXES and not each.name.startswith(".") and not each.is_dir()
+    )
+
+
+class _Reader:
+    """Reads files and keeps the account of what was read and what was wrong with it."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.files: list[Path] = []
+        self.patterns: list[str] = []
+        self.digest = hashlib.sha256()
+        self.broken = False
+        """Whether a policy file could not be read as YAML: what it would define looks missing."""
+        self.streams_read = True
+
+    def documents(self, path: Path) -> list[Document]:
+        """The documents of a file or folder; unreadable ones are findings."""
+        try:
+            sources = source_files(path)
+        except OSError as error:
+            self._unreadable(path, error.strerror or "cannot be read")
+            self.broken = True
+            return []
+        if path.is_dir():
+            self.patterns.append(str(path))
+            if not sources:
+                self._unreadable(path, "has no *.yaml, *.yml or *.json file in it")
+        return [document for source in sources if (document := self._document(source)) is not None]
+
+    def _document(self, path: Path) -> Document | None:
+        text = self.text(path)
+        if text is None:
+            self.broken = True
+            return None
+        document, findings = read_document(text, str(path))
+        self.findings.extend(findings)
+        self.broken = self.broken or (document.value is None and bool(findings))
+        if document.value is None and not findings:
+            self.add(Finding(str(path), 0, 0, Severity.WARNING, "empty-file", "", "is empty", help="Remove the file."))
+        return document
+
+    def text(self, path: Path) -> str | None:
+        """The text of a file; None, with a finding, when it has none."""
+        self.files.append(path)
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            self._unreadable(path, getattr(error, "strerror", None) or "cannot be read")
+            return None
+        self.digest.update(f"{path}\0{len(raw)}\0".encode(errors="surrogateescape") + raw)
+        if len(raw) > MAX_BYTES:
+            self._unreadable(path, f"is larger than {MAX_BYTES // 1024**2} MiB")
+            return None
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            column = error.start - raw.rfind(b"\n", 0, error.start)
+            message = "is not UTF-8 text"
+            self.add(
+                Finding(
+                    str(path), line, column, Severity.ERROR, "not-utf8", "", message, help="Save the file as UTF-8."
+                )
+            )
+            return None
+
+    def _unreadable(self, path: Path, problem: str) -> None:
+        text = problem[:1].lower() + problem[1:]
+        help_ = "Check the path and its permissions."
+        self.add(Finding(str(path), 0, 0, Severity.ERROR, UNREADABLE, "", text, picture(path), help=help_))
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding."""
+        self.findings.append(finding)
+
+
+# --- image streams ---------------------------------------------------------------------------------------------------
+
+
+def _catalog(model: PolicyDocument, document: Document, reader: _Reader) -> Catalog:
+    streams = {name: stream.stream(name) for name, stream in model.image_streams.items()}
+    origins = {name: f"{document.file}: imageStreams.{name}" for name in streams}
+    written = document.at(("imageStreamFiles",))
+    for index, pattern in enumerate(written if isinstance(written, list) else ()):
+        if pattern in model.image_stream_files:
+            for path in _matches(pattern, ("imageStreamFiles", index), document, reader):
+                for stream in _read_streams(path, reader):
+                    _add_stream(stream, path, streams, origins, reader)
+    return Catalog(MappingProxyType(streams))
+
+
+def _matches(pattern: str, path: KeyPath, document: Document, reader: _Reader) -> list[Path]:
+    """The files that a pattern of the policy file names; none is an error."""
+    place = document.value_place(path)
+    full = str(Path(place.file).parent / pattern)
+    reader.patterns.append(full)
+    try:
+        found = [Path(each) for each in sorted(glob.glob(full, recursive=True)) if not Path(each).is_dir()]  # noqa: PTH207 - Path.glob takes no absolute pattern
+    except ValueError:  # a NUL in it
+        found = []
+    if not found:
+        reader.streams_read = False
+        reader.add(
+            Finding(
+                place.file,
+                place.line,
+                place.column,
+                Severity.ERROR,
+                "no-such-file",
+                dotted(path),
+                f"no file matches {picture(pattern)}",
+                picture(pattern),
+                help=f"Paths are relative to {picture(Path(place.file).parent)}.",
+            )
+        )
+    return found
+
+
+def _read_streams(path: Path, reader: _Reader) -> Iterable[ImageStream]:
+    text = reader.text(path)
+    if text is None:
+        reader.streams_read = False
+        return ()
+    try:
+        read = read_documents(text, str(path))
+    except CatalogError as error:
+        reader.streams_read = False
+        reader.add(
+            Finding(
+                str(path),
+                error.line,
+                1,
+                Severity.ERROR,
+                "yaml-syntax",
+                "",
+                error.problem,
+                help="The file must hold ImageStream documents, YAML or JSON.",
+            )
+        )
+        return ()
+    reader.findings.extend(_stream_finding(path, warning) for warning in read.warnings)
+    return read.streams
+
+
+def _stream_finding(path: Path, warning: CatalogWarning) -> Finding:
+    place = ":".join(part for part in (warning.stream, warning.tag) if part)
+    return Finding(
+        str(path),
+        0,
+        0,
+        Severity.WARNING,
+        "image-stream",
+        " ".join(part for part in (place, warning.field) if part),
+        ": ".join(part for part in (place, warning.field, warning.message) if part),
+        help="Correct the ImageStream document.",
+    )
+
+
+def _add_stream(
+    stream: ImageStream, path: Path, streams: dict[str, ImageStream], origins: dict[str, str], reader: _Reader
+) -> None:
+    if stream.name not in streams:
+        streams[stream.name] = stream
+        origins[stream.name] = str(path)
+    elif origins[stream.name] != str(path):  # two in one file: the reader of streams has warned
+        message = f"the image stream {stream.name} is defined here and in {origins[stream.name]}"
+        help_ = "Keep one of the two, or rename one."
+        reader.add(Finding(str(path), 0, 0, Severity.ERROR, "set-twice", stream.name, message, stream.name, help=help_))
+
+
+# --- the policy ------------------------------------------------------------------------------------------------------
+
+
+def _policy(model: PolicyDocument, catalog: Catalog, document: Document, reader: _Reader) -> Policy:
+    projects = {name: _rooted(each.project(name), document, reader) for name, each in model.projects.items()}
+    return Policy(
+        catalog=catalog,
+        profiles=MappingProxyType({name: each.profile(name) for name, each in model.profiles.items()}),
+        projects=MappingProxyType(projects),
+        home=model.home.home(),
+        user_quota=MappingProxyType(dict(model.quota.per_user)),
+        start_when_unknown=model.quota.when_unknown == "startWithoutAccelerator",
+    )
+
+
+def _rooted(project: Project, document: Document, reader: _Reader) -> Project:
+    """The project with absolute paths: in the file they are relative to the file that names them."""
+    base: KeyPath = ("projects", project.name, "storage")
+    storage = project.storage
+    shared = storage.shared
+    if shared is not None and shared.source is not None:
+        shared = replace(shared, source=_existing_folder(shared.source, (*base, "shared", "from"), document, reader))
+    datasets = {
+        name: dataset
+        if dataset.path is None
+        else replace(dataset, path=_absolute(dataset.path, (*base, "datasets", name, "path"), document))
+        for name, dataset in storage.datasets.items()
+    }
+    return replace(project, storage=replace(storage, shared=shared, datasets=MappingProxyType(datasets)))
+
+
+def _absolute(written: str, path: KeyPath, document: Document) -> str:
+    return str((Path(document.value_place(path).file).parent / written).absolute())
+
+
+def _existing_folder(written: str, path: KeyPath, document: Document, reader: _Reader) -> str:
+    folder = _absolute(written, path, document)
+    if not Path(folder).is_dir():
+        place = document.value_place(path)
+        # A relative folder comes with the policy; an absolute one may be of another machine than the one that checks.
+        severity = Severity.WARNING if Path(written).is_absolute() else Severity.ERROR
+        reader.add(
+            Finding(
+                place.file,
+                place.line,
+                place.column,
+                severity,
+                "no-such-folder",
+                dotted(path),
+                f"there is no folder {picture(written)}",
+                picture(written),
+                help=f"Paths are relative to {picture(Path(place.file).parent)}.",
+            )
+        )
+    return folder
+
+
+def _sign_in(model: PolicyDocument) -> SignIn:
+    admins = model.sign_in.admins.membership()
+    personas = {}
+    for written, each in model.sign_in.personas.items():
+        name, groups = normalised_user(written), frozenset(each.groups)
+        admin = each.admin or admins.includes(Person(name, groups))
+        personas[name] = Persona(name, Text.of(each.display_name or written), groups, admin)
+    return SignIn(model.sign_in.method, MappingProxyType(personas), admins)
+
+
+def _machine(model: PolicyDocument) -> MachineSettings | None:
+    if model.machine is None:
+        return None
+    devices = model.machine.accelerators
+    accelerators = None if devices is None else MappingProxyType({key: tuple(each) for key, each in devices.items()})
+    return MachineSettings(model.machine.cpu, model.machine.memory, accelerators)

@@ -1,0 +1,789 @@
+"""The shape of the policy file: pydantic models, from which its JSON Schema and its reference are generated.
+
+A model checks what can be seen in one place and turns itself into the core's own type; what several places must
+agree on is `aihub.references`' business. Keys are camelCase, unknown ones are errors (design.md §4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetPydanticSchema,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import TypeAliasType
+
+from aihub.catalog import ImageStream, ImageTag, Software, TagState, is_image_reference
+from aihub.environment import problem as environment_problem
+from aihub.errors import QuantityError
+from aihub.profiles import Accelerator, Placement, Profile
+from aihub.projects import IdleRules, Membership, Offer, Project
+from aihub.requirements import check_requirement
+from aihub.resources import CPU, MEMORY, SERVERS, STORAGE, Resources, parse_quantity
+from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder
+from aihub.text import Text
+
+__all__ = ["PolicyDocument", "normalised_user"]
+
+ONE, MAP, LIST = "<one>", "<map>", "<list>"
+"""Labels of the ways to write a value. No key is called so: `aihub.config` drops them from pydantic's locations."""
+
+T = TypeVar("T")
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _quantity(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise PydanticCustomError("quantity", "must be a quantity such as 500m, 1.5 or 2Gi")
+    try:
+        return parse_quantity(str(value))
+    except QuantityError as error:
+        raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem}) from error
+
+
+QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+
+Quantity = TypeAliasType(
+    "Quantity",
+    Annotated[
+        Decimal,
+        PlainValidator(_quantity),
+        WithJsonSchema(
+            {
+                "title": "Quantity",
+                "description": "An amount as Kubernetes writes it.",
+                "anyOf": [
+                    {"type": "string", "pattern": QUANTITY_PATTERN, "maxLength": 40},
+                    {"type": "number", "minimum": 0},
+                ],
+                "examples": ["500m", 2, "1.5", "16Gi"],
+            }
+        ),
+    ],
+)
+
+DURATION_PATTERN = r"^(?=[0-9])([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$"
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def _duration(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
+        raise PydanticCustomError("duration", "must be a duration such as 30m, 2h or 1h30m")
+    seconds = sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
+    if seconds < 60:
+        raise PydanticCustomError("duration", "must be at least one minute")
+    return seconds
+
+
+Duration = Annotated[
+    int,
+    PlainValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "2h", "1h30m"]}),
+]
+
+
+def _matching(code: str, pattern: str, message: str, longest: int, examples: list[str]) -> GetPydanticSchema:
+    """A constraint on text with a message of our own; its JSON Schema says the same."""
+
+    def check(value: str) -> str:
+        if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
+            raise PydanticCustomError(code, "{problem}", {"problem": message})
+        return value
+
+    shown = {"type": "string", "pattern": f"^{pattern}$", "maxLength": longest, "examples": examples}
+    return GetPydanticSchema(
+        lambda source, handler: core_schema.no_info_after_validator_function(check, handler(source)),
+        lambda _schema, _handler: shown,
+    )
+
+
+_NAME_RULE = "is no name: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+_NAME_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+Name = Annotated[str, _matching("name", _NAME_PATTERN, _NAME_RULE, 63, ["ml101"])]
+
+_TAG_RULE = "is no tag: use up to 128 letters, digits, '-', '_' and '.', beginning with none of '-' and '.'"
+TagName = Annotated[str, _matching("name", r"[A-Za-z0-9_][A-Za-z0-9._-]*", _TAG_RULE, 128, ["2026.1"])]
+
+_LANGUAGE_PATTERN = r"[a-z]{2,3}(_[A-Z][a-z]{3})?(_[A-Z]{2})?"
+_LANGUAGE_RULE = "is no language: write the code as in en, ko or zh_TW"
+Language = Annotated[str, _matching("language", _LANGUAGE_PATTERN, _LANGUAGE_RULE, 11, ["en", "zh_TW"])]
+
+_ACCELERATOR_PATTERN = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_ACCELERATOR_RULE = "is no accelerator resource: write vendor and kind, as in nvidia.com/gpu"
+AcceleratorKey = Annotated[
+    str, _matching("resource-key", _ACCELERATOR_PATTERN, _ACCELERATOR_RULE, 253, ["nvidia.com/gpu"])
+]
+
+_RESOURCE_RULE = "is no resource: use servers, cpu, memory, storage or an accelerator such as nvidia.com/gpu"
+_RESOURCE_PATTERN = f"({SERVERS}|{CPU}|{MEMORY}|{STORAGE}|{_ACCELERATOR_PATTERN})"
+ResourceKey = Annotated[str, _matching("resource-key", _RESOURCE_PATTERN, _RESOURCE_RULE, 253, ["servers", "cpu"])]
+
+_REFERENCE_PATTERN = rf"{_NAME_PATTERN}(:[A-Za-z0-9_][A-Za-z0-9._-]*)?"
+_REFERENCE_RULE = "names no image: write stream or stream:tag"
+ImageReference = Annotated[str, _matching("name", _REFERENCE_PATTERN, _REFERENCE_RULE, 253, ["pytorch", "pytorch:2.9"])]
+
+_SUCCESSOR_RULE = "names no tag: write a tag of the same stream, or stream:tag"
+SuccessorReference = Annotated[
+    str,
+    _matching("name", rf"({_NAME_PATTERN}:)?[A-Za-z0-9_][A-Za-z0-9._-]*", _SUCCESSOR_RULE, 253, ["2.9", "pytorch:2.9"]),
+]
+
+
+def _no_controls(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("empty", "is empty")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value if character not in "\n\t"):
+        raise PydanticCustomError("control-character", "has a control character in it")
+    return value
+
+
+Words = Annotated[str, AfterValidator(_no_controls), Field(min_length=1, max_length=10_000)]
+
+
+def _one_line(value: str) -> str:
+    if "\n" in _no_controls(value):
+        raise PydanticCustomError("control-character", "has a line break in it")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=2_000)]
+
+
+def _map_or_one(value: object) -> str:
+    return MAP if isinstance(value, dict) else ONE
+
+
+LocalText = TypeAliasType(
+    "LocalText",
+    Annotated[
+        Annotated[Words, Tag(ONE)] | Annotated[dict[Language, Words], Field(min_length=1), Tag(MAP)],
+        Discriminator(_map_or_one),
+        Field(title="Text", description="A text for all languages, or a map from language to text."),
+    ],
+)
+
+
+def _user_name(value: str) -> str:
+    if value != value.strip() or "/" in value or len(value) > 255:
+        raise PydanticCustomError("name", "is no user name: no '/', no spaces around it, at most 255 characters")
+    return value
+
+
+UserName = Annotated[Line, AfterValidator(_user_name)]
+
+
+def normalised_user(name: str) -> str:
+    """A user name as JupyterHub's authenticators normalise it, which is how `Person.name` is written."""
+    return name.lower()
+
+
+def _image(value: str) -> str:
+    if not is_image_reference(value):
+        raise PydanticCustomError("image", "is no image reference: write registry/repository:tag or …@sha256:…")
+    return value
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise PydanticCustomError("address", "is no web address: it starts with https:// or http://")
+    return value
+
+
+def _requirement(value: str) -> str:
+    if (wrong := check_requirement(value)) is not None:
+        raise PydanticCustomError("requirement", "{problem}", {"problem": wrong})
+    return value
+
+
+Requirement = Annotated[str, AfterValidator(_requirement)]
+
+
+def _environment(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if (wrong := environment_problem(name, text)) is not None:
+            raise PydanticCustomError("environment", "{name} {problem}", {"name": name, "problem": wrong, "at": name})
+    return value
+
+
+def _frozen(values: Mapping[str, T]) -> Mapping[str, T]:
+    return MappingProxyType(dict(values))
+
+
+def _plain(value: Any) -> Any:
+    """A value for Kubernetes as JSON knows it: the YAML reader's exact numbers become floats."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return float(value) if isinstance(value, Decimal) else value
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+class Model(BaseModel):
+    """What all parts of the policy file share."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel, frozen=True)
+
+
+_DISPLAY_NAME = Field(default=None, title="Display name", description="Name that people see; the key if absent.")
+_DESCRIPTION = Field(default=None, title="Description", description="One or two sentences for people.")
+_ORDER = Field(
+    default=100, title="Order", description="Smaller numbers stand first in lists; equal ones are sorted by key."
+)
+
+
+class TagModel(Model):
+    """One tag of an image stream."""
+
+    image: Annotated[Line, AfterValidator(_image)] | None = Field(
+        default=None,
+        title="Image reference",
+        description="What a container runs: registry, repository and tag or digest. Not used on one machine.",
+    )
+    requirements: list[Requirement] | None = Field(
+        default=None,
+        title="Requirements",
+        description="Requirements of pip that make up the tag's kernel environment on one machine.",
+    )
+    software: dict[Line, Line] = Field(
+        default_factory=dict, title="Software", description="Main contents, name to version, as the page lists them."
+    )
+    dependencies: dict[Line, Line] = Field(
+        default_factory=dict, title="Dependencies", description="Further packages, name to version, shown on demand."
+    )
+    recommended: bool = Field(default=False, title="Recommended", description="Mark the tag as recommended.")
+    default: bool = Field(
+        default=False, title="Default", description="The tag that is meant where only the stream is named."
+    )
+    outdated: bool = Field(default=False, title="Outdated", description="Mark the tag as outdated; it stays usable.")
+    scheduled: bool = Field(
+        default=False, title="Scheduled import", description="importPolicy.scheduled of an ImageStream tag."
+    )
+    insecure: bool = Field(
+        default=False, title="Insecure registry", description="importPolicy.insecure of an ImageStream tag."
+    )
+    reference_policy: Literal["Source", "Local"] = Field(
+        default="Source", title="Reference policy", description="referencePolicy.type of an ImageStream tag."
+    )
+    state: Literal["offered", "hidden", "retired"] = Field(
+        default="offered",
+        title="State",
+        description="offered; hidden: nobody sees it; retired: shown with its successor, starts are refused.",
+    )
+    successor: SuccessorReference | None = Field(
+        default=None,
+        title="Successor",
+        description="What follows a retired tag: a tag of the same stream, or stream:tag.",
+    )
+
+    def tag(self, name: str) -> ImageTag:
+        """The tag as the catalog knows it."""
+        return ImageTag(
+            name=name,
+            source=self.image or "",
+            image=self.image,
+            recommended=self.recommended,
+            default=self.default,
+            outdated=self.outdated,
+            scheduled=self.scheduled,
+            insecure=self.insecure,
+            reference_policy=self.reference_policy,
+            software=_software(self.software),
+            dependencies=_software(self.dependencies),
+            requirements=None if self.requirements is None else tuple(self.requirements),
+            state=TagState(self.state),
+            successor=self.successor,
+        )
+
+
+def _software(versions: Mapping[str, str]) -> tuple[Software, ...]:
+    return tuple(Software(name, version) for name, version in versions.items())
+
+
+class ImageStreamModel(Model):
+    """An image stream in the short form."""
+
+    display_name: LocalText | None = _DISPLAY_NAME
+    description: LocalText | None = _DESCRIPTION
+    offered: bool = Field(
+        default=True, title="Offered", description="false: no project may use the stream, whatever it offers."
+    )
+    order: int = _ORDER
+    source: Annotated[Line, AfterValidator(_web_address)] | None = Field(
+        default=None, title="Source", description="Address of the page where the image is built or described."
+    )
+    accelerators: list[AcceleratorKey] = Field(
+        default_factory=list,
+        title="Accelerators",
+        description="Accelerator resources that the image is made for; empty: it suits every profile.",
+    )
+    tags: dict[TagName, TagModel] = Field(title="Tags", description="The tags by name, in the order of the page.")
+
+    def stream(self, name: str) -> ImageStream:
+        """The stream as the catalog knows it."""
+        return ImageStream(
+            name=name,
+            display_name=Text.of(self.display_name or name),
+            description=Text.of(self.description),
+            offered=self.offered,
+            order=self.order,
+            origin="policy",
+            source_url=self.source or "",
+            accelerators=tuple(self.accelerators),
+            tags=tuple(tag.tag(key) for key, tag in self.tags.items()),
+        )
+
+
+class RangeModel(Model):
+    """A request and a limit."""
+
+    request: Quantity = Field(
+        title="Request", description="What is set aside for the server and charged to the quotas."
+    )
+    limit: Quantity | None = Field(
+        default=None, title="Limit", description="The most that the server may use; absent: no limit."
+    )
+
+
+Amount = Annotated[
+    Annotated[Quantity, Tag(ONE)] | Annotated[RangeModel, Tag(MAP)],
+    Discriminator(_map_or_one),
+]
+
+
+def _request_and_limit(amount: Decimal | RangeModel) -> tuple[Decimal, Decimal | None]:
+    return (amount, amount) if isinstance(amount, Decimal) else (amount.request, amount.limit)
+
+
+PositiveCount = Annotated[int, Field(ge=1, le=1024)]
+
+
+def _list_or_one(value: object) -> str:
+    return LIST if isinstance(value, list) else ONE
+
+
+Counts = Annotated[
+    Annotated[PositiveCount, Tag(ONE)] | Annotated[list[PositiveCount], Field(min_length=1), Tag(LIST)],
+    Discriminator(_list_or_one),
+]
+
+
+class AcceleratorModel(Model):
+    """The accelerator of a profile."""
+
+    resource: AcceleratorKey = Field(title="Resource", description="The extended resource, as in nvidia.com/gpu.")
+    count: Counts = Field(
+        default=1,
+        title="Count",
+        description="How many the server gets, or a list of counts to choose from; its first one is the default.",
+    )
+    product: Line | None = Field(
+        default=None, title="Product", description="Name of the device as people know it, as in NVIDIA-L4."
+    )
+    shared: LocalText | None = Field(
+        default=None,
+        title="Shared",
+        description="A note on isolation, shown where the device is shared with other servers.",
+    )
+
+    def accelerator(self) -> Accelerator:
+        """The accelerator as profiles know it."""
+        counts = self.count if isinstance(self.count, list) else [self.count]
+        return Accelerator(self.resource, tuple(dict.fromkeys(counts)), self.product or "", Text.of(self.shared))
+
+
+class TolerationModel(Model):
+    """A toleration, as in the Kubernetes PodSpec."""
+
+    key: Line | None = Field(default=None, title="Key", description="Key of the taint; absent: every key.")
+    operator: Literal["Exists", "Equal"] | None = Field(
+        default=None, title="Operator", description="How key and value are compared; Equal if absent."
+    )
+    value: str | None = Field(default=None, title="Value", description="Value of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, title="Effect", description="Effect of the taint; absent: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, title="Toleration seconds", description="How long a NoExecute taint is borne."
+    )
+
+
+class ProfileModel(Model):
+    """A size of server."""
+
+    display_name: LocalText | None = _DISPLAY_NAME
+    description: LocalText | None = _DESCRIPTION
+    order: int = _ORDER
+    cpu: Amount = Field(title="CPU", description="Cores: one value, or request and limit.")
+    memory: Amount = Field(title="Memory", description="Bytes, as in 2Gi: one value, or request and limit.")
+    accelerator: AcceleratorModel | None = Field(
+        default=None, title="Accelerator", description="The GPU or other device that the server gets."
+    )
+    shared_memory: Quantity | None = Field(
+        default=None, title="Shared memory", description="Size of /dev/shm in bytes, as in 1Gi."
+    )
+    node_selector: dict[Line, str] = Field(
+        default_factory=dict, title="Node selector", description="nodeSelector of the pod; not used on one machine."
+    )
+    tolerations: list[TolerationModel] = Field(
+        default_factory=list, title="Tolerations", description="tolerations of the pod; not used on one machine."
+    )
+    affinity: dict[str, Any] = Field(
+        default_factory=dict, title="Affinity", description="affinity of the pod; not used on one machine."
+    )
+    runtime_class: Line | None = Field(
+        default=None, title="Runtime class", description="runtimeClassName of the pod; not used on one machine."
+    )
+    priority_class: Line | None = Field(
+        default=None, title="Priority class", description="priorityClassName of the pod; not used on one machine."
+    )
+    hidden: bool = Field(default=False, title="Hidden", description="Nobody sees the profile or may use it.")
+    retired: bool = Field(
+        default=False, title="Retired", description="The profile is shown with its successor; starts are refused."
+    )
+    successor: Name | None = Field(
+        default=None, title="Successor", description="The profile that follows a retired one."
+    )
+    groups: list[Line] | None = Field(
+        default=None,
+        title="Groups",
+        description="Group patterns of who may use it; absent: everybody, an empty list: nobody. "
+        "`*` is one segment of a path, `**` any number.",
+    )
+
+    def profile(self, name: str) -> Profile:
+        """The profile as the core knows it."""
+        cpu, cpu_limit = _request_and_limit(self.cpu)
+        memory, memory_limit = _request_and_limit(self.memory)
+        limits = {CPU: cpu_limit, MEMORY: memory_limit}
+        return Profile(
+            name=name,
+            display_name=Text.of(self.display_name or name),
+            description=Text.of(self.description),
+            order=self.order,
+            requests=Resources({CPU: cpu, MEMORY: memory}),
+            limits=Resources({key: limit for key, limit in limits.items() if limit is not None}),
+            accelerator=self.accelerator.accelerator() if self.accelerator else None,
+            shared_memory=self.shared_memory,
+            placement=self._placement(),
+            hidden=self.hidden,
+            retired=self.retired,
+            successor=self.successor,
+            groups=None if self.groups is None else tuple(self.groups),
+        )
+
+    def _placement(self) -> Placement:
+        tolerations = (each.model_dump(by_alias=True, exclude_none=True) for each in self.tolerations)
+        return Placement(
+            node_selector=_frozen(self.node_selector),
+            tolerations=tuple(_frozen(each) for each in tolerations),
+            affinity=_frozen(_plain(self.affinity)),
+            runtime_class=self.runtime_class,
+            priority_class=self.priority_class,
+        )
+
+
+class MembersModel(Model):
+    """People, by group and by name."""
+
+    groups: list[Line] = Field(
+        default_factory=list,
+        title="Groups",
+        description="Group patterns: `*` is one segment of a path, `**` any number of them.",
+    )
+    users: list[UserName] = Field(default_factory=list, title="Users", description="User names.")
+
+    def membership(self, *, everybody: bool = False) -> Membership:
+        """The membership as projects know it."""
+        return Membership(tuple(self.groups), frozenset(map(normalised_user, self.users)), everybody)
+
+
+class ImageOfferModel(Model):
+    """The images that a project may use."""
+
+    offer: list[ImageReference] = Field(
+        default_factory=list,
+        title="Offer",
+        description="Streams (all their tags) or single stream:tag references. An empty list offers nothing.",
+    )
+    default: ImageReference | None = Field(
+        default=None,
+        title="Default",
+        description="The image that a start without one means: stream:tag, or a stream for its preferred tag.",
+    )
+
+
+class ProfileOfferModel(Model):
+    """The profiles that a project may use."""
+
+    offer: list[Name] = Field(
+        default_factory=list, title="Offer", description="Names of profiles. An empty list offers nothing."
+    )
+    default: Name | None = Field(
+        default=None, title="Default", description="The profile that a start without one means."
+    )
+
+
+QuotaModel = Annotated[dict[ResourceKey, Quantity], Field()]
+
+
+class ProjectQuotaModel(Model):
+    """The ceilings of a project. A key that is absent is no limit, 0 is none allowed."""
+
+    project: QuotaModel = Field(
+        default_factory=dict, title="Project", description="For all servers and claims of the project together."
+    )
+    per_member: QuotaModel = Field(
+        default_factory=dict, title="Per member", description="For each member within the project."
+    )
+
+
+class ProjectHomeModel(Model):
+    """The homes of a project's members."""
+
+    size: Quantity = Field(title="Size", description="Size of a home in this project; needs home.scope: project.")
+
+
+class SharedModel(Model):
+    """The folder of a project."""
+
+    size: Quantity | None = Field(default=None, title="Size", description="Size that is asked for, as in 100Gi.")
+    members_write: bool = Field(
+        default=False,
+        title="Members write",
+        description="Whether members may write into it; instructors always may.",
+    )
+    source: Line | None = Field(
+        default=None,
+        alias="from",
+        title="From",
+        description="Folder that is copied into a new project folder, relative to this file.",
+    )
+
+
+class DatasetModel(Model):
+    """Data that the servers of a project read under ~/datasets."""
+
+    display_name: LocalText | None = _DISPLAY_NAME
+    path: Line | None = Field(
+        default=None, title="Path", description="Folder on this machine, relative to this file (one machine)."
+    )
+    claim: Line | None = Field(default=None, title="Claim", description="Name of a PersistentVolumeClaim (Kubernetes).")
+
+
+class ProjectStorageModel(Model):
+    """What the servers of a project find beside the home."""
+
+    home: ProjectHomeModel | None = Field(
+        default=None, title="Home", description="The homes in this project, where home.scope is project."
+    )
+    shared: SharedModel | None = Field(
+        default=None, title="Shared folder", description="A folder of the project, ~/project in its servers."
+    )
+    datasets: dict[Name, DatasetModel] = Field(
+        default_factory=dict, title="Datasets", description="Data to read, each under ~/datasets/<key>."
+    )
+
+    def storage(self) -> ProjectStorage:
+        """The storage as the core knows it; paths as they are written."""
+        shared = None
+        if self.shared is not None:
+            shared = SharedFolder(self.shared.size, self.shared.members_write, self.shared.source)
+        return ProjectStorage(
+            home_size=self.home.size if self.home else None,
+            shared=shared,
+            datasets=_frozen(
+                {
+                    name: Dataset(name, Text.of(each.display_name or name), each.path, each.claim)
+                    for name, each in self.datasets.items()
+                }
+            ),
+        )
+
+
+class IdleModel(Model):
+    """When idle servers are stopped."""
+
+    stop_after: Duration | None = Field(
+        default=None, title="Stop after", description="Idle time after which a server is stopped; absent: never."
+    )
+    max_age: Duration | None = Field(
+        default=None, title="Maximum age", description="Age at which a server is stopped, idle or not; absent: never."
+    )
+
+
+class ProjectModel(Model):
+    """A course, a lab, a team."""
+
+    display_name: LocalText | None = _DISPLAY_NAME
+    description: LocalText | None = _DESCRIPTION
+    kind: Literal["course", "lab", "project"] = Field(
+        default="project", title="Kind", description="The word that people read for it."
+    )
+    order: int = _ORDER
+    open: bool = Field(default=False, title="Open", description="Everybody who signed in is a member.")
+    archived: bool = Field(
+        default=False, title="Archived", description="Nothing starts here any more; the data are kept."
+    )
+    members: MembersModel = Field(
+        default_factory=MembersModel, title="Members", description="Who may start servers here."
+    )
+    instructors: MembersModel = Field(
+        default_factory=MembersModel,
+        title="Instructors",
+        description="Who sees the members' servers and chooses the images; members too.",
+    )
+    images: ImageOfferModel = Field(
+        default_factory=ImageOfferModel, title="Images", description="The images that the project may use."
+    )
+    profiles: ProfileOfferModel = Field(
+        default_factory=ProfileOfferModel, title="Profiles", description="The profiles that the project may use."
+    )
+    quota: ProjectQuotaModel = Field(
+        default_factory=ProjectQuotaModel, title="Quota", description="The ceilings of the project and its members."
+    )
+    storage: ProjectStorageModel = Field(
+        default_factory=ProjectStorageModel, title="Storage", description="Project folder, datasets, size of homes."
+    )
+    environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
+        default_factory=dict,
+        title="Environment",
+        description="Variables of the project's servers. Those of the hub, loaders and devices cannot be set.",
+    )
+    idle: IdleModel = Field(default_factory=IdleModel, title="Idle rules", description="When idle servers stop.")
+    contact: LocalText | None = Field(
+        default=None, title="Contact", description="Whom a refusal names: an address or a sentence."
+    )
+
+    def project(self, name: str) -> Project:
+        """The project as the core knows it; paths in its storage as they are written."""
+        return Project(
+            name=name,
+            display_name=Text.of(self.display_name or name),
+            description=Text.of(self.description),
+            kind=self.kind,
+            order=self.order,
+            archived=self.archived,
+            members=self.members.membership(everybody=self.open),
+            instructors=self.instructors.membership(),
+            images=_offer(self.images.offer, self.images.default),
+            profiles=_offer(self.profiles.offer, self.profiles.default),
+            quota=_frozen(self.quota.project),
+            member_quota=_frozen(self.quota.per_member),
+            storage=self.storage.storage(),
+            environment=_frozen(self.environment),
+            idle=IdleRules(self.idle.stop_after, self.idle.max_age),
+            contact=Text.of(self.contact),
+        )
+
+
+def _offer(ids: Iterable[str], default: str | None) -> Offer:
+    return Offer(tuple(dict.fromkeys(ids)), default)
+
+
+class HomeModel(Model):
+    """The homes of people."""
+
+    scope: Literal["user", "project"] = Field(
+        default="user", title="Scope", description="user: one home per person; project: one in each project."
+    )
+    size: Quantity | None = Field(default=None, title="Size", description="Size of a home, as in 10Gi.")
+
+    def home(self) -> Home:
+        """The home as the core knows it."""
+        return Home(HomeScope(self.scope), self.size)
+
+
+class QuotaRootModel(Model):
+    """Ceilings over all projects."""
+
+    per_user: QuotaModel = Field(default_factory=dict, title="Per user", description="For each user over all projects.")
+    when_unknown: Literal["refuse", "startWithoutAccelerator"] = Field(
+        default="refuse",
+        title="When usage is unknown",
+        description="What happens to starts while usage cannot be known; those with an accelerator are refused.",
+    )
+
+
+class PersonaModel(Model):
+    """A local persona: somebody who signs in with one click."""
+
+    display_name: LocalText | None = _DISPLAY_NAME
+    groups: list[Line] = Field(default_factory=list, title="Groups", description="Group paths of the persona.")
+    admin: bool = Field(default=False, title="Admin", description="Whether the persona is an admin of the hub.")
+
+
+class SignInModel(Model):
+    """How people sign in. Read at the start of the hub only."""
+
+    method: Literal["local"] = Field(
+        default="local", title="Method", description="local: personas of this file, for one machine."
+    )
+    personas: dict[UserName, PersonaModel] = Field(
+        default_factory=dict, title="Personas", description="The personas by user name."
+    )
+    admins: MembersModel = Field(
+        default_factory=MembersModel, title="Admins", description="Who is an admin of the hub, by group or name."
+    )
+
+
+class MachineModel(Model):
+    """What servers may use of this machine; absent values are measured."""
+
+    cpu: Quantity | None = Field(default=None, title="CPU", description="Cores for all servers together.")
+    memory: Quantity | None = Field(default=None, title="Memory", description="Bytes for all servers together.")
+    accelerators: dict[AcceleratorKey, list[Line]] | None = Field(
+        default=None,
+        title="Accelerators",
+        description="Devices by resource, as CUDA_VISIBLE_DEVICES names them; an empty map: there are none.",
+    )
+
+
+class PolicyDocument(Model):
+    """The policy file of AIHub: what people may start, and with whose means."""
+
+    image_streams: dict[Name, ImageStreamModel] = Field(
+        default_factory=dict, title="Image streams", description="Image streams in the short form, by name."
+    )
+    image_stream_files: list[Line] = Field(
+        default_factory=list,
+        title="Image stream files",
+        description="Files of image.openshift.io/v1 ImageStream documents: paths relative to this file, "
+        "`*` and `**` as in a shell.",
+    )
+    profiles: dict[Name, ProfileModel] = Field(
+        default_factory=dict, title="Profiles", description="Sizes of servers, by name."
+    )
+    projects: dict[Name, ProjectModel] = Field(
+        default_factory=dict, title="Projects", description="Courses, labs and teams, by name."
+    )
+    home: HomeModel = Field(default_factory=HomeModel, title="Home", description="The homes of people.")
+    quota: QuotaRootModel = Field(
+        default_factory=QuotaRootModel, title="Quota", description="Ceilings over all projects."
+    )
+    sign_in: SignInModel = Field(
+        default_factory=SignInModel,
+        title="Sign-in",
+        description="How people sign in; a change needs a restart of the hub.",
+    )
+    machine: MachineModel | None = Field(
+        default=None, title="Machine", description="Overrides of what is measured on one machine."
+    )
