@@ -386,9 +386,12 @@ def idle_sentence(idle: IdleRules, language: Language) -> str:
 
 
 def meter_groups(
-    choices: Sequence[ProjectChoices], language: Language, *, levels: Sequence[Level] = tuple(Level)
+    choices: Sequence[ProjectChoices], language: Language, *, levels: Sequence[Level] = tuple(Level), prefix: str = "q"
 ) -> tuple[MeterGroup, ...]:
-    """The quotas that `choices` meet, level by level; the user's own once. A level without a quota is left out."""
+    """The quotas that `choices` meet, level by level; the user's own once. A level without a quota is left out.
+
+    Ids in the page begin with `prefix`.
+    """
     groups = []
     for index, choice in enumerate(choices):
         project = language.text(choice.project.display_name, choice.project.name)
@@ -399,8 +402,8 @@ def meter_groups(
         }
         for level in levels:
             if level is not Level.USER or index == len(choices) - 1:
-                prefix = "q-user" if level is Level.USER else f"q-{index}-{level}"
-                groups.append(MeterGroup(prefix, titles[level], _meters(choice, level, prefix, language)))
+                group = f"{prefix}-{level}" if level is Level.USER else f"{prefix}-{index}-{level}"
+                groups.append(MeterGroup(group, titles[level], _meters(choice, level, group, language)))
     return tuple(group for group in groups if group.meters)
 
 
