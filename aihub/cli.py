@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from aihub import __version__
+from aihub.cli_images import images
 
 # Imports of what a command needs stand inside it: `aihub version` must not wait for JupyterHub to load.
 # ruff: noqa: PLC0415
@@ -16,6 +17,9 @@ from aihub import __version__
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The JupyterHub for AI courses and labs."""
+
+
+main.add_command(images)
 
 
 @main.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,7 +17,7 @@ import yaml
 
 from aihub.errors import CatalogError
 
-__all__ = ["MAX_CHARACTERS", "Broken", "Document", "Tree", "read_trees"]
+__all__ = ["MAX_CHARACTERS", "Broken", "Document", "Tree", "parse_json", "read_trees"]
 
 Tree: TypeAlias = "dict[str, Tree] | list[Tree] | str | None"
 
@@ -76,30 +77,43 @@ def _documents(text: str) -> list[Document | Broken]:
         return [one for line, part in _parts(text) for one in _part(part, line)]
 
 
-def _json(text: str) -> Document | None:
-    """The one JSON document that `text` is; None when it is something else, perhaps YAML in braces."""
-    notes: list[str] = []
+def parse_json(text: str, notes: list[str] | None = None) -> Tree:
+    """The tree of a JSON text; numbers and booleans as they are written. Keys given twice are added to `notes`.
+
+    Raises json.JSONDecodeError, and RecursionError for a text that is nested too deeply.
+    """
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in items]
-        notes.extend(_twice(key) for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        seen = Counter(key for key, _ in items)
+        if notes is not None:
+            notes.extend(_twice(key) for key, times in seen.items() if times > 1)
         return dict(items)
 
-    try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_int=str, parse_float=str, parse_constant=str)
-        return Document(1, _plain(value), tuple(notes))
-    except (json.JSONDecodeError, RecursionError):
-        return None
+    return _plain(json.loads(text, object_pairs_hook=pairs, parse_int=str, parse_float=str, parse_constant=str))
 
 
 def _plain(value: object) -> Tree:
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {_unicode(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else None
+    return _unicode(value) if isinstance(value, str) else None
+
+
+def _unicode(text: str) -> str:
+    # An escape can write half a surrogate pair, which no page and no file could be made from.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _json(text: str) -> Document | None:
+    """The one JSON document that `text` is; None when it is something else, perhaps YAML in braces."""
+    notes: list[str] = []
+    try:
+        return Document(1, parse_json(text, notes), tuple(notes))
+    except (json.JSONDecodeError, RecursionError):
+        return None
 
 
 def _twice(key: str) -> str:
@@ -202,11 +216,11 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         plain = event.implicit[0]
-        tree = None if plain and event.value in _NULL else event.value
+        tree = None if plain and event.value in _NULL else _unicode(event.value)
         size = len(event.value) + 1
         if event.anchor:
             self._anchors[event.anchor] = tree, size
-        self._put(tree, size, written=event.value, merging=plain and event.value == "<<")
+        self._put(tree, size, written=_unicode(event.value), merging=plain and event.value == "<<")
 
     def _shared(self, anchor: str) -> tuple[Tree, int]:
         if anchor not in self._anchors:

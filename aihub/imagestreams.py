@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from aihub.catalog import ImageStream, ImageTag, Software, TagState, is_image_reference
-from aihub.documents import Broken, Document, Tree, read_trees
+from aihub.documents import Broken, Document, Tree, parse_json, read_trees
 from aihub.errors import CatalogError
 from aihub.requirements import check_requirement
 from aihub.text import Text
@@ -355,7 +355,7 @@ def _requirements(annotations: Mapping[str, Tree], notes: _Notes) -> tuple[str, 
     return tuple(found)
 
 
-def _lines(text: str) -> list[object]:
+def _lines(text: str) -> list[Tree]:
     """The lines of a requirement list without comments, which start at a `#` after a space as in pip's files."""
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines()]
     return [line for line in lines if line]
@@ -438,13 +438,13 @@ def _boolean(parent: Mapping[str, Tree], key: str, notes: _Notes, where: str | N
     return text in _TRUE
 
 
-def _json_list(parent: Mapping[str, Tree], key: str, notes: _Notes) -> list[object]:
+def _json_list(parent: Mapping[str, Tree], key: str, notes: _Notes) -> list[Tree]:
     """The list in the JSON text under `key`; numbers stay as written, so that version 3.10 is not 3.1."""
     text = _text(parent, key, notes)
     if not text.strip():
         return []
     try:
-        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        value = parse_json(text)
     except json.JSONDecodeError as error:
         notes.add(key, f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}")
         return []
