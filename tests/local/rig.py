@@ -48,6 +48,7 @@ class Rig:
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     pids: list[int] = field(default_factory=list)
+    clients: list[httpx.Client] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -158,7 +159,12 @@ class Rig:
         assert not left, f"left running: {left}"
 
     def close(self) -> None:
-        """Stop the hub and fail if anything of it stays; one that was killed is started again to stop its servers."""
+        """Close the clients, stop the hub, and fail if anything of it stays.
+
+        A hub that was killed is started once more, so that it stops its servers.
+        """
+        for client in self.clients:
+            client.close()
         if self.process is not None and self.process.returncode == -signal.SIGKILL:
             self.start()
         self.stop()
@@ -169,8 +175,8 @@ class Rig:
                 process.kill()
 
     def sign_in(self, persona: str) -> httpx.Client:
-        """A signed-in client for pages and API: base_url is the hub, and the XSRF header is set."""
-        client = httpx.Client(base_url=self.url, follow_redirects=True, timeout=60)
+        """A signed-in client for pages and API, closed with the rig; it knows the hub's address and XSRF header."""
+        client = self._client()
         form = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("form", method="post")
         assert form is not None, "the sign-in page has no form"
         hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
@@ -181,3 +187,15 @@ class Rig:
         xsrf = {c.path: c.value or "" for c in client.cookies.jar if c.name == "_xsrf"}
         client.headers["X-XSRFToken"] = xsrf.get("/hub/", "")
         return client
+
+    def with_token(self, client: httpx.Client, persona: str) -> httpx.Client:
+        """A client with a fresh API token of the persona signed in with `client`, for the hub and their servers."""
+        answer = client.post(f"/hub/api/users/{persona}/tokens", json={"note": "test"})
+        assert answer.status_code == 201, answer.text
+        api = self._client()
+        api.headers["Authorization"] = f"token {answer.json()['token']}"
+        return api
+
+    def _client(self) -> httpx.Client:
+        self.clients.append(httpx.Client(base_url=self.url, follow_redirects=True, timeout=60))
+        return self.clients[-1]

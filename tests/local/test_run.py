@@ -125,16 +125,11 @@ def test_every_way_to_stop_stops_everything(make_hub: MakeHub, number: signal.Si
     rig = make_hub()
     rig.start()
     client = start_server(rig)
-    kernel = client.post(f"/user/{STUDENT}/api/kernels", headers=server_xsrf(client))
-    assert kernel.status_code == 201, kernel.text
+    api = rig.with_token(client, STUDENT)
+    assert api.post(f"/user/{STUDENT}/api/kernels").status_code == 201
     assert len(list(rig.processes())) >= 4
     assert rig.stop(number) == 0
     rig.assert_nothing_runs()
-
-
-def server_xsrf(client: httpx.Client) -> dict[str, str]:
-    """The header that the student's server asks for; it has an XSRF cookie of its own."""
-    return {"X-XSRFToken": next(c.value or "" for c in client.cookies.jar if c.path == f"/user/{STUDENT}/")}
 
 
 @pytest.mark.parametrize("delay", [0.8, 1.6, 2.4], ids=str)
