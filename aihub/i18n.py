@@ -9,6 +9,7 @@ from __future__ import annotations
 import gettext
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +22,24 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from jinja2 import pass_context
 from jinja2.runtime import Context
+from tornado.httputil import HTTPServerRequest
 
 from aihub import __version__
 from aihub.language import Language
 
-__all__ = ["COOKIE", "PSEUDO", "STATIC", "TEMPLATES", "Catalogues", "Here", "static_version", "template_vars"]
+__all__ = [
+    "COOKIE",
+    "PSEUDO",
+    "STATIC",
+    "TEMPLATES",
+    "Catalogues",
+    "Here",
+    "catalogues",
+    "language_of",
+    "languages",
+    "static_version",
+    "template_vars",
+]
 
 COOKIE = "aihub-lang"
 PSEUDO = "x_pseudo"
@@ -73,10 +87,6 @@ class Catalogues:
             return own[code]
         return next((language for each, language in own.items() if each.split("_")[0] == code.split("_")[0]), None)
 
-    def of(self, handler: Any) -> Language:
-        """The language of a request that a tornado `handler` answers."""
-        return self.choose(handler.get_cookie(COOKIE), handler.request.headers.get("Accept-Language"))
-
 
 def _translations(path: Path) -> gettext.GNUTranslations:
     with path.open("rb") as file:
@@ -109,6 +119,26 @@ def _pseudo_plural(singular: str, plural: str, number: int) -> str:
     return _pseudo(singular if number == 1 else plural)
 
 
+# --- those of this process --------------------------------------------------------------------------------------------
+
+
+@cache
+def catalogues() -> Catalogues:
+    """The catalogues of this process, read once. With `AIHUB_PSEUDO_LOCALE` set they have the made-up language too."""
+    return Catalogues.load(pseudo=bool(os.environ.get("AIHUB_PSEUDO_LOCALE")))
+
+
+def languages() -> Mapping[str, Language]:
+    """The languages that pages can speak, by code."""
+    return catalogues().languages
+
+
+def language_of(request: HTTPServerRequest) -> Language:
+    """The language of a request: that of its cookie, else by its `Accept-Language`, else English."""
+    cookie = request.cookies.get(COOKIE)
+    return catalogues().choose(cookie.value if cookie else None, request.headers.get("Accept-Language"))
+
+
 # --- what templates get ----------------------------------------------------------------------------------------------
 
 
@@ -133,31 +163,18 @@ class Here:
         return f"{self.base_url}aihub/static/{name}?v={static_version(name)}"
 
 
-def template_vars(catalogues: Catalogues, chrome: Callable[[Any], Any]) -> dict[str, Callable[[Any], Any]]:
+def template_vars(chrome: Callable[[Any], Any]) -> dict[str, Callable[[Any], Any]]:
     """What `c.JupyterHub.template_vars` must hold: the hub calls each with its user, on every page, errors included.
 
     `chrome` makes the `aihub.pages.Chrome` of a user (None before sign-in).
     """
-    return {"aihub_here": lambda _user: here_of(catalogues), "chrome": chrome}
+    return {"aihub_here": lambda _user: _here, "chrome": chrome}
 
 
-def here_of(catalogues: Catalogues) -> Callable[[Context], Here]:
-    """A template function that says where it stands.
-
-    The hub gives no request to templates; it is reached through `static_url`, which is a method of the handler.
-    """
-
-    @pass_context
-    def here(context: Context) -> Here:
-        handler = context["static_url"].__self__
-        english_first = tuple(catalogues.languages.values())
-        return Here(catalogues.of(handler), english_first, context["base_url"], _path(handler))
-
-    return here
-
-
-def _path(handler: Any) -> str:
-    """Where a change of language leads back to: this page if it can be asked for again."""
-    request = handler.request
-    return request.uri if request.method in ("GET", "HEAD") else request.path
-
+@pass_context
+def _here(context: Context) -> Here:
+    # The hub gives no request to templates; it is reached through `static_url`, which is a method of the handler.
+    request = context["static_url"].__self__.request
+    # Where a change of language leads back to: this page, if it can be asked for again.
+    path = request.uri if request.method in ("GET", "HEAD") else request.path
+    return Here(language_of(request), tuple(languages().values()), context["base_url"], path)
