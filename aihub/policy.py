@@ -6,7 +6,7 @@ makes in the order of the rules. They agree because there is nothing else to rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -15,13 +15,13 @@ from types import MappingProxyType
 from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
 from aihub.environment import filtered
 from aihub.errors import Parameter, Reason, Refusal
-from aihub.facts import Facts
+from aihub.facts import Facts, Machine
 from aihub.options import Options, parse_options, shown
 from aihub.plan import Plan
 from aihub.profiles import Profile
 from aihub.projects import Decisions, Person, Project, Role, group_matches
 from aihub.quota import Amounts, Deny, Level, Quota, Quotas, denials
-from aihub.resources import Resources, format_amount
+from aihub.resources import SERVERS, STORAGE, Resources, format_amount
 from aihub.storage import Claim, Home, home_claim, project_claims
 
 __all__ = [
@@ -416,45 +416,62 @@ def _resource_judgements(
 def _fits_a_machine(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
     if facts.machines is None:
         return OK
-    lacking = [_machine_keys(wanted).exceeding(machine.total) for machine in facts.machines]
-    if any(not keys for keys in lacking):
+    shortage = _shortage(_machine_keys(wanted), facts.machines, lambda machine: machine.total)
+    if shortage is None:
         return OK
-    # The machine that lacks least is the one whose shortage says most.
-    key = min(lacking, key=len)[0] if lacking else next(iter(_machine_keys(wanted)), "servers")
-    most = max((machine.total[key] for machine in facts.machines), default=Decimal(0))
+    key, machine = shortage
     return _no(
         Reason.NEVER_FITS,
         profile=profile.name,
         key=key,
         requested=format_amount(key, wanted[key]),
-        total=format_amount(key, most),
+        total=format_amount(key, machine.total[key]),
+        machines=len(facts.machines),
     )
 
 
 def _capacity_now(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
     if facts.machines is None:
         return OK
-    lacking = [_machine_keys(wanted).exceeding(machine.free) for machine in facts.machines]
-    if any(not keys for keys in lacking):
+    shortage = _shortage(_machine_keys(wanted), facts.machines, lambda machine: machine.free)
+    if shortage is None:
         return OK
-    key = min(lacking, key=len)[0] if lacking else next(iter(_machine_keys(wanted)), "servers")
-    free = max((machine.free[key] for machine in facts.machines), default=Decimal(0))
-    total = max((machine.total[key] for machine in facts.machines), default=Decimal(0))
+    key, machine = shortage
     refusal = Refusal(
         Reason.NO_CAPACITY,
         {
             "profile": profile.name,
             "key": key,
             "requested": format_amount(key, wanted[key]),
-            "free": format_amount(key, max(free, Decimal(0))),
-            "total": format_amount(key, total),
+            "free": format_amount(key, max(machine.free[key], Decimal(0))),
+            "total": format_amount(key, machine.total[key]),
         },
     )
     return Verdict(State.WAIT, refusal)
 
 
+_NO_MACHINE = Machine("", Resources(), Resources())
+
+
+def _shortage(
+    wanted: Resources, machines: tuple[Machine, ...], room: Callable[[Machine], Resources]
+) -> tuple[str, Machine] | None:
+    """A key of which the best machine has too little room, and that machine; None where one has room for all.
+
+    Best is the machine that lacks the fewest keys, then the one with most of what it lacks: its shortage says most.
+    """
+    if not machines:
+        return next(iter(wanted), SERVERS), _NO_MACHINE
+    lacking = [(machine, wanted.exceeding(room(machine))) for machine in machines]
+    fewest = min((keys for _, keys in lacking), key=len)
+    if not fewest:
+        return None
+    key = fewest[0]
+    return key, max((machine for machine, keys in lacking if keys == fewest), key=lambda each: room(each)[key])
+
+
 def _machine_keys(wanted: Resources) -> Resources:
-    return wanted.only(key for key in wanted if key not in ("servers", "storage"))
+    return wanted.only(key for key in wanted if key not in (SERVERS, STORAGE))
 
 
 def _usage_known(policy: Policy, profile: Profile, facts: Facts) -> Verdict:
@@ -571,7 +588,7 @@ def _unfit(profile: Profile, stream: ImageStream, reference: str) -> Verdict:
 
 
 def _visible_profiles(policy: Policy, project: Project, person: Person) -> list[Profile]:
-    offered = [policy.profiles[name] for name in project.profiles.ids if name in policy.profiles]
+    offered = [profile for name, profile in policy.profiles.items() if name in project.profiles.ids]
     visible = [profile for profile in offered if not profile.hidden and _open_to(profile, person)]
     return sorted(visible, key=lambda profile: (profile.order, profile.name))
 

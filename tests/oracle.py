@@ -121,7 +121,7 @@ def _image_stands(policy: Policy, project: Project, facts: Facts, reference: str
 
 
 def _all_references(policy: Policy) -> list[str]:
-    references = []
+    references: list[str] = []
     for stream in sorted(policy.catalog.streams.values(), key=lambda stream: (stream.order, stream.name)):
         references.extend(f"{stream.name}:{tag.name}" for tag in stream.tags)
     return references

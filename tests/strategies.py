@@ -131,7 +131,10 @@ class _World:
                 Offer(STREAMS, self.one(*REFERENCES)),
                 Offer(self.some((*STREAMS, *REFERENCES)), self.one(None, *STREAMS, *REFERENCES, "gone:1", "gone")),
             ),
-            profiles=Offer(PROFILES if self.chance(0.6) else self.some(PROFILES), self.one(None, *PROFILES, "gone")),
+            profiles=Offer(
+                self.one(PROFILES, PROFILES, self.some(PROFILES), ("gpu", "small", "gpu")),
+                self.one(None, *PROFILES, "gone"),
+            ),
             quota=self.quota(),
             member_quota=self.quota(),
             storage=ProjectStorage(

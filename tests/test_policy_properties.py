@@ -46,7 +46,7 @@ from tests.strategies import Case, cases, hostile_options
 
 # Each example is cheap; the profile of the mutation tests lowers the number that this multiplies.
 generated = settings(
-    deadline=None, max_examples=3 * settings().max_examples, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=2 * settings().max_examples, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
