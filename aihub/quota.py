@@ -98,7 +98,7 @@ def denials(request: Amounts, usage: Amounts, quotas: Quotas) -> list[Deny]:
         Deny(level, key, quotas.at(level)[key], usage.at(level)[key], request.at(level)[key])
         for level in Level
         for key in sort_keys(quotas.at(level))
-        if request.at(level)[key] > 0 and usage.at(level)[key] + request.at(level)[key] > quotas.at(level)[key]
+        if request.at(level)[key] > 0 and (usage.at(level) + request.at(level))[key] > quotas.at(level)[key]
     ]
 
 
