@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -53,7 +54,7 @@ class Facts:
     as_of: datetime
     usage: Usage | None = Usage()
     machines: tuple[Machine, ...] | None = None
-    claims: frozenset[str] = frozenset()
+    claims: AbstractSet[str] = frozenset()
     decisions: Mapping[str, Decisions] = field(default_factory=lambda: MappingProxyType({}))
     unresolved: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
 

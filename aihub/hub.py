@@ -6,7 +6,13 @@ import sys
 from typing import Any
 
 from aihub import orphan
+from aihub.app import AIHub
+from aihub.i18n import TEMPLATES, template_vars
+from aihub.idle import CULLER_SCOPES
 from aihub.machine import Machine
+
+READ_SCOPE = "custom:aihub:read"
+DECIDE_SCOPE = "custom:aihub:decide"
 
 
 def setup(c: Any, machine: Machine) -> None:
@@ -18,13 +24,11 @@ def setup(c: Any, machine: Machine) -> None:
     _keep_state(c, machine)
     _log_to_file(c, machine)
     _run_services(c)
-    # The seam: sign-in, spawner, pages and policy are set here by the modules that bring them.
-    c.JupyterHub.authenticator_class = "dummy"
-    c.Authenticator.allow_all = True
-    c.JupyterHub.spawner_class = "simple"
-    c.SimpleLocalProcessSpawner.home_dir_template = str(machine.state.folder / "homes" / "{username}")
-    c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-    c.Spawner.args = ["--allow-root"]
+    _sign_in(c)
+    _start_servers(c)
+    _show_pages(c)
+    c.AIHub.policy_paths = [str(path) for path in machine.policy]
+    c.AIHub.database_url = f"sqlite:///{machine.state.database}"
 
 
 def _listen(c: Any, machine: Machine) -> None:
@@ -44,6 +48,38 @@ def _keep_state(c: Any, machine: Machine) -> None:
     # Ctrl-C stops everything; after a crash none of this runs, and the next hub finds the servers in its database.
     c.JupyterHub.cleanup_servers = True
     c.JupyterHub.cleanup_proxy = True
+
+
+def _sign_in(c: Any) -> None:
+    c.JupyterHub.authenticator_class = "aihub.auth.PersonaAuthenticator"
+    # Rights are those of the moment of the start, not of the sign-in.
+    c.Authenticator.refresh_pre_spawn = True
+    c.Authenticator.auth_refresh_age = 60
+    c.JupyterHub.custom_scopes = {
+        READ_SCOPE: {"description": "See what you may start with AIHub, what is free, and why"},
+        DECIDE_SCOPE: {"description": "Choose images and stop servers in projects that you instruct"},
+    }
+
+
+def _start_servers(c: Any) -> None:
+    c.JupyterHub.spawner_class = "aihub.local.LocalSpawner"
+    c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
+    c.Spawner.default_url = "/lab"
+    c.Spawner.poll_interval = 5
+    # Each stage of a start has its own deadline; this is the bound around them all (upstream.md 22).
+    c.Spawner.start_timeout = 3600
+    c.Spawner.http_timeout = 60
+    # A student's refused start must not be able to end the hub (upstream.md 2).
+    c.Spawner.consecutive_failure_limit = 0
+    c.JupyterHub.allow_named_servers = True
+    # How many a person may run is the quota's to say; this bounds the rows that they can leave.
+    c.JupyterHub.named_server_limit_per_user = 50
+
+
+def _show_pages(c: Any) -> None:
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    c.JupyterHub.jinja_environment_options = {"extensions": ["jinja2.ext.i18n"]}
+    c.JupyterHub.template_vars = template_vars(lambda user: AIHub.instance().chrome(user))
 
 
 def _log_to_file(c: Any, machine: Machine) -> None:
@@ -69,12 +105,14 @@ def _log_to_file(c: Any, machine: Machine) -> None:
 
 
 def _run_services(c: Any) -> None:
-    culler = orphan.command("jupyterhub_idle_culler", "--timeout=7200")
+    culler = orphan.command("aihub.cull")
     c.JupyterHub.services = [{"name": "idle-culler", "command": culler}]
     c.JupyterHub.load_roles = [
+        # People get our scopes; the token of a running server has the role "server" and gets none of them.
+        {"name": "user", "scopes": ["self", READ_SCOPE, DECIDE_SCOPE]},
         {
             "name": "idle-culler",
-            "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+            "scopes": list(CULLER_SCOPES),
             "services": ["idle-culler"],
-        }
+        },
     ]

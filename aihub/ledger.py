@@ -65,6 +65,15 @@ class HeldClaim:
     person: str
     project: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, amounts as exact text: what a place that keeps claims writes down beside each."""
+        return {"claim": _claim_dict(self.claim), "person": self.person, "project": self.project}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> HeldClaim:
+        """What `as_dict` wrote. Raises KeyError, TypeError or ArithmeticError where it did not."""
+        return cls(_claim(document["claim"]), document["person"], document["project"])
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -339,7 +348,7 @@ class Ledger:
         self._follow(entry_id, Phase.RUNNING, uid)
 
     def releasing(self, entry_id: str) -> None:
-        """The server is being stopped; it counts until `release`. Nothing happens to an unknown id."""
+        """The server, made before, is being stopped; it counts until `release`. Nothing happens to an unknown id."""
         self._follow(entry_id, Phase.RELEASING, "")
 
     def _follow(self, entry_id: str, phase: Phase, uid: str) -> None:
@@ -347,8 +356,7 @@ class Ledger:
         if entry is None or entry.phase is Phase.RELEASING:
             return
         self._entries[entry_id] = replace(entry, phase=phase, uid=uid or entry.uid)
-        if phase is Phase.RUNNING:
-            self._know(entry, entry.claims)
+        self._know(entry, entry.claims)
 
     def release(self, entry_id: str, made: Collection[str] | None = None) -> bool:
         """The server is gone, or is certainly not coming: free what it held. False if nothing was held any more.
@@ -364,7 +372,8 @@ class Ledger:
             del self._by_server[entry.server]
         self._held -= entry.charge
         self._change(entry.server.person, entry.project, Amounts() - Amounts.everywhere(entry.charge))
-        self._know(entry, (claim for claim in entry.claims if made is None or claim.id in made))
+        if entry.phase is Phase.RESERVED:
+            self._know(entry, (claim for claim in entry.claims if made is None or claim.id in made))
         for claim in entry.claims:
             self._settle(claim.id)
         return True

@@ -12,6 +12,8 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets.config import Config
 
+from aihub.app import AIHub
+from aihub.local import LocalSite
 from aihub.machine import Machine
 from aihub.processes import ProcessRecord
 
@@ -38,6 +40,14 @@ class MachineHub(JupyterHub):
     say: Say
     machine: Machine
     _stopping = False
+
+    async def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """The policy before the hub, which asks it who may sign in; the ledger after it, from the servers it found."""
+        aihub = AIHub.instance(parent=self)
+        await asyncio.to_thread(aihub.load, LocalSite(self.machine.state.folder))
+        await super().initialize(*args, **kwargs)
+        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
+        await aihub.open({each.launched.entry.id for each in spawners if each.server and each.launched})
 
     def load_config_file(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: a jupyterhub_config.py that lies in the current folder is not ours."""

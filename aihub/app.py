@@ -1,0 +1,303 @@
+"""What one hub process holds: the policy as loaded, the ledger, the database, and what has ended how.
+
+Pages, API, spawners and sign-in all ask `AIHub`; it is the shell around the pure core: it gathers the facts, asks the
+policy, and lets the ledger admit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from traitlets import Float, Int, List, Unicode
+from traitlets.config import SingletonConfigurable
+from traitlets.config.configurable import LoggingConfigurable
+
+from aihub.config import Loaded, SignIn
+from aihub.errors import Reason, Refusal, RefusedError
+from aihub.facts import Facts
+from aihub.findings import Finding
+from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
+from aihub.pages import Chrome
+from aihub.plan import Plan
+from aihub.policy import Policy, ProjectChoices, choices_for, resolve
+from aihub.projects import Decisions, IdleRules, Person, Role
+from aihub.reload import PolicyFile
+from aihub.store import Store
+
+__all__ = ["AIHub", "Admission", "Ending", "Seen", "Site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a place where servers run found when the hub started."""
+
+    entries: tuple[Entry, ...] = ()
+    claims: tuple[HeldClaim, ...] = ()
+    absent: Collection[str] = ()
+    """Ids of reservations whose server is proved not to be coming."""
+
+
+class Site(Protocol):
+    """A place where servers run, as the hub needs to know it."""
+
+    def configure(self, loaded: Loaded) -> None:
+        """Take what a newly loaded policy file says of this place."""
+
+    def room(self) -> Room | None:
+        """What the one machine has for servers; None where something else places them. Costs no I/O."""
+
+    def unresolved(self, policy: Policy) -> Mapping[str, bool]:
+        """Images of a newly loaded policy that cannot run here now; see `Facts.unresolved`."""
+
+    def readiness(self, requirements: tuple[str, ...] | None) -> tuple[bool, float | None] | None:
+        """Whether an image can start at once, and the seconds that preparing it usually takes; None where not known."""
+
+    async def look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
+        """Look for everything that is alive or exists, and end what nobody's spawner stands for.
+
+        `rows` are the open reservations of the last hub, `adopted` the ids of the admissions that spawners took over.
+        """
+
+    async def gone(self, entry: Entry) -> Collection[str] | None:
+        """Whether the server of an overdue reservation is not coming; see `Admissions.sweep`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A start that was admitted: what it holds, what it was started from, and the plan.
+
+    The plan is known only to the process that made it; a hub that takes a server over has the rest.
+    """
+
+    entry: Entry
+    image: str
+    profile: str
+    accelerator_count: int
+    idle: IdleRules
+    plan: Plan | None = None
+
+    @classmethod
+    def of(cls, entry: Entry, plan: Plan) -> Admission:
+        """What `plan` was admitted as."""
+        return cls(entry, plan.reference, plan.profile, plan.accelerator_count, plan.idle, plan)
+
+    def as_state(self) -> dict[str, Any]:
+        """Plain JSON values for a spawner's state."""
+        return {
+            "entry": self.entry.as_dict(),
+            "image": self.image,
+            "profile": self.profile,
+            "acceleratorCount": self.accelerator_count,
+            "stopAfter": self.idle.stop_after,
+            "maxAge": self.idle.max_age,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Admission:
+        """The admission that `as_state` wrote."""
+        return cls(
+            Entry.from_dict(state["entry"]),
+            state["image"],
+            state["profile"],
+            state["acceleratorCount"],
+            IdleRules(state["stopAfter"], state["maxAge"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a server, or its start, ended when nobody asked for it. `started`: it had been running before."""
+
+    at: datetime
+    refusal: Refusal
+    lines: tuple[str, ...] = ()
+    project: str = ""
+    image: str = ""
+    profile: str = ""
+    started: bool = False
+
+    @classmethod
+    def of(cls, refusal: Refusal, admission: Admission, lines: Collection[str], *, started: bool) -> Ending:
+        """The ending, now, of what was admitted; the last 20 of `lines` are kept."""
+        last = tuple(lines)[-20:]
+        entry = admission.entry
+        return cls(datetime.now(UTC), refusal, last, entry.project, admission.image, admission.profile, started)
+
+
+class AIHub(SingletonConfigurable, LoggingConfigurable):
+    """The one AIHub of a hub process."""
+
+    policy_paths = List(
+        Unicode(), config=True, help="Policy files and folders, merged in this order. Read again whenever they change."
+    )
+    database_url = Unicode(
+        "sqlite:///aihub.sqlite",
+        config=True,
+        help="AIHub's own database, as SQLAlchemy writes it: SQLite or PostgreSQL. Never JupyterHub's own.",
+    )
+    create_deadline = Int(
+        3600,
+        min=10,
+        config=True,
+        help="Seconds after which a server that was reserved and is not found is taken not to be coming.",
+    )
+    sweep_interval = Float(30.0, min=0.1, config=True, help="Seconds between two looks at overdue reservations.")
+
+    MAX_ENDINGS = 10_000
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ledger = Ledger()
+        self._loaded_at = datetime.now(UTC)
+        self._site: Site | None = None
+        self._decisions: dict[str, Decisions] = {}
+        self._unresolved: Mapping[str, bool] = {}
+        self._endings: dict[ServerKey, Ending] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- from start to end -------------------------------------------------------------------------------------------
+
+    def load(self, site: Site) -> None:
+        """Read the policy and open the database. Raises PolicyFileError or StoreError: without them there is no hub."""
+        self._site = site
+        self.policy_file = PolicyFile([Path(path) for path in self.policy_paths])
+        self.policy_file.listeners.append(self._policy_changed)
+        self.store = Store(self.database_url)
+        self.store.upgrade()
+        self._decisions = dict(self.store.decisions())
+        self.admissions = Admissions(self.ledger, self.store)
+        self._policy_changed()
+
+    async def open(self, adopted: Collection[str]) -> None:
+        """Rebuild the ledger from what the last hub left and what is alive, then admit and follow the policy file."""
+        rows = await self.admissions.open_rows()
+        seen = await self.site.look(rows, adopted)
+        await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
+        self._tasks = [
+            asyncio.create_task(self.policy_file.watch(), name="policy file"),
+            asyncio.create_task(self._sweep(), name="overdue reservations"),
+        ]
+
+    async def close(self) -> None:
+        """Stop following; what is held is in the database and in what runs."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.store.close()
+
+    @property
+    def site(self) -> Site:
+        """Where servers run."""
+        assert self._site is not None, "load() comes first"
+        return self._site
+
+    def _policy_changed(self) -> None:
+        self._loaded_at = datetime.now(UTC)
+        self.site.configure(self.policy_file.loaded)
+        self.ledger.room = self.site.room()
+        self._unresolved = self.site.unresolved(self.policy)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.sweep_interval)
+            await self.admissions.sweep(self.site.gone)
+
+    # --- what is the case --------------------------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """The last good policy."""
+        return self.policy_file.loaded.policy
+
+    @property
+    def sign_in(self) -> SignIn:
+        """Who may sign in, of the last good policy file."""
+        return self.policy_file.loaded.sign_in
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with a newer policy file that is not in force; empty when the file is in force."""
+        return self.policy_file.findings
+
+    def chrome(self, user: Any) -> Chrome:
+        """What stands around every page for a user of the hub; nothing of their own before sign-in."""
+        if user is None or getattr(user, "kind", "user") != "user":
+            return Chrome()
+        person = self.person(user)
+        instructs = any(
+            project.role(person) in (Role.INSTRUCTOR, Role.ADMIN) for project in self.policy.projects.values()
+        )
+        findings = tuple(f"{each.file}:{each.line}: {each.message}" for each in self.findings) if person.admin else ()
+        return Chrome(instructs, person.admin, findings, self._loaded_at if findings else None)
+
+    def person(self, user: Any) -> Person:
+        """The person that a user of the hub is."""
+        return Person(user.name, frozenset(group.name for group in user.groups), bool(user.admin))
+
+    def facts(self, person: Person) -> Facts:
+        """The facts of this moment for `person`."""
+        return Facts(
+            as_of=datetime.now(UTC),
+            usage=self.ledger.usage(person.name),
+            machines=self.ledger.machines(),
+            claims=self.ledger.claims().keys(),
+            decisions=self._decisions,
+            unresolved=self._unresolved,
+        )
+
+    def choices(self, person: Person) -> tuple[ProjectChoices, ...]:
+        """What `person` may see, with verdicts as of now."""
+        return choices_for(self.policy, person, self.facts(person))
+
+    def check(self, person: Person, server: str, options: object) -> Plan | Refusal:
+        """What a start of this server would meet now; nothing is reserved."""
+        if self.ledger.find(ServerKey(person.name, server)) is not None:
+            return Refusal(Reason.SERVER_BUSY, {"server": server})
+        return resolve(self.policy, person, options, self.facts(person))
+
+    def decided(self, decisions: Mapping[str, Decisions]) -> None:
+        """Instructors decided something: it counts from the next page and start on."""
+        self._decisions |= decisions
+
+    # --- the life of a server ----------------------------------------------------------------------------------------
+
+    async def admit(self, person: Person, server: str, options: object, object_name: str = "") -> Admission:
+        """Resolve and reserve with nothing in between. Raises RefusedError with the first reason against the start."""
+        plan = resolve(self.policy, person, options, self.facts(person))
+        if isinstance(plan, Refusal):
+            raise RefusedError(plan)
+        deadline = time.time() + self.create_deadline
+        entry = await self.admissions.admit(Request.of(plan, server, deadline=deadline, object_name=object_name))
+        if isinstance(entry, Refusal):
+            raise RefusedError(entry)
+        self._endings.pop(entry.server, None)
+        return Admission.of(entry, plan)
+
+    async def running(self, admission: Admission, uid: str) -> None:
+        """The server is there, as the object or process `uid`."""
+        await self.admissions.running(admission.entry.id, uid)
+
+    def releasing(self, admission: Admission) -> None:
+        """The server is being stopped."""
+        self.ledger.releasing(admission.entry.id)
+
+    async def released(self, admission: Admission) -> None:
+        """The server is gone: what it held is free."""
+        await self.admissions.release(admission.entry.id)
+
+    def ended(self, server: ServerKey, ending: Ending) -> None:
+        """Remember, for the pages, how a server ended; the oldest are forgotten when there are very many."""
+        self._endings.pop(server, None)
+        self._endings[server] = ending
+        while len(self._endings) > self.MAX_ENDINGS:
+            del self._endings[next(iter(self._endings))]
+
+    def ending(self, server: ServerKey) -> Ending | None:
+        """How the server last ended when nobody asked for it."""
+        return self._endings.get(server)

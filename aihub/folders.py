@@ -1,0 +1,133 @@
+"""Homes, project folders and datasets on one machine: claims as directories.
+
+    <root>/homes/…, <root>/projects/…     the claims (`aihub.storage.directory_of`)
+    <root>/claims/<name>.json             which claim a directory is, whose, and how large it was asked for
+
+A server finds `~/project` and `~/datasets/<name>` as links in its home. A directory is filled beside its place and
+renamed into it, so a start that fails half way leaves nothing that looks complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aihub.errors import Reason, Refusal, RefusedError
+from aihub.ledger import HeldClaim
+from aihub.names import safe_name
+from aihub.plan import Plan
+from aihub.storage import Claim, Dataset, directory_of
+
+__all__ = ["Folders"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Folders:
+    """The folders below one root. Every method blocks: call it in a thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def home(self, plan: Plan) -> Path:
+        """Where the plan's home is, whether it exists or not."""
+        return self._directory(plan.home)
+
+    def prepare(self, plan: Plan) -> Path:
+        """Make what the plan's server needs and return its home; what exists already is kept as it is.
+
+        Raises RefusedError with `dataset-missing`, `storage-full` or `storage-unusable`, each naming the path.
+        """
+        home = self.home(plan)
+        for dataset in plan.datasets:
+            _look_for(dataset)
+        for claim in plan.claims:
+            source = plan.shared.source if plan.shared and claim.id != plan.home.id else None
+            with _refusing(self._directory(claim)):
+                self._make(claim, plan, Path(source) if source else None)
+        with _refusing(home):
+            self._link_all(home, plan)
+        return home
+
+    def claims(self) -> tuple[HeldClaim, ...]:
+        """The claims that exist, those of stopped servers too."""
+        records = sorted((self.root / "claims").glob("*.json"))
+        held = [HeldClaim.from_dict(json.loads(record.read_text(encoding="utf-8"))) for record in records]
+        return tuple(each for each in held if self._directory(each.claim).is_dir())
+
+    def _directory(self, claim: Claim) -> Path:
+        return self.root.joinpath(*directory_of(claim.id))
+
+    def _make(self, claim: Claim, plan: Plan, source: Path | None) -> None:
+        """The record first: a directory without one would not be counted after a restart."""
+        record = self.root / "claims" / f"{safe_name(claim.id)}.json"
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = record.with_suffix(".new")
+        fresh.write_text(json.dumps(HeldClaim(claim, plan.person, plan.project).as_dict()), encoding="utf-8")
+        fresh.replace(record)
+        directory = self._directory(claim)
+        if not directory.is_dir():
+            _make_directory(directory, source)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+
+    def _link_all(self, home: Path, plan: Plan) -> None:
+        shared = next((claim for claim in plan.claims if claim.id != plan.home.id), None)
+        if shared is not None:
+            _link(home / "project", self._directory(shared))
+        wanted = {dataset.name: Path(dataset.path) for dataset in plan.datasets if dataset.path}
+        folder = home / "datasets"
+        if wanted:
+            folder.mkdir(exist_ok=True)
+        for link in folder.iterdir() if folder.is_dir() else ():
+            if link.is_symlink() and link.name not in wanted:
+                link.unlink()
+        for name, target in wanted.items():
+            _link(folder / name, target)
+
+
+def _look_for(dataset: Dataset) -> None:
+    if dataset.path is None or not Path(dataset.path).is_dir():
+        path = dataset.path or ""
+        raise RefusedError(Refusal(Reason.DATASET_MISSING, {"dataset": dataset.name, "path": path}))
+
+
+def _make_directory(directory: Path, source: Path | None) -> None:
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
+    try:
+        if source is not None:
+            shutil.copytree(source, fresh, dirs_exist_ok=True)
+        fresh.chmod(0o700)
+        # Two first starts in one project: whoever comes second finds a directory that is not empty, or an equal one.
+        fresh.rename(directory)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not (error.errno in {errno.ENOTEMPTY, errno.EEXIST} and directory.is_dir()):
+            raise
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point `link` at `target`; a file or folder of the person's own with that name is never touched."""
+    if link.is_symlink():
+        if link.readlink() == target:
+            return
+        link.unlink()
+    link.symlink_to(target, target_is_directory=True)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Errors of the operating system leave as refusals that name the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = Reason.STORAGE_FULL if error.errno in _FULL else Reason.STORAGE_UNUSABLE
+        parameters = {"path": str(error.filename or path), "problem": error.strerror or str(error)}
+        raise RefusedError(Refusal(reason, parameters)) from error

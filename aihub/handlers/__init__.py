@@ -1,0 +1,18 @@
+"""Pages and JSON API: requests in, questions to the core, pages or documents out.
+
+`routes` is the one list of all routes. It is registered through the authenticator, before the hub's own, so what
+stands here under an address of the hub takes its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aihub.handlers import assets, home, launch, server_api, spawn
+
+__all__ = ["routes"]
+
+
+def routes() -> list[Any]:
+    """Every route of AIHub, relative to the hub's base URL."""
+    return [*assets.routes(), *home.routes(), *launch.routes(), *server_api.routes(), *spawn.routes()]

@@ -1,0 +1,39 @@
+"""Our style sheet, icons and modules, and the choice of language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.handlers.base import BaseHandler
+from tornado import web
+
+from aihub.i18n import COOKIE, STATIC, languages
+
+__all__ = ["LanguageHandler", "routes"]
+
+
+class AssetHandler(web.StaticFileHandler):
+    """Files that anybody may read; their addresses carry a hash of their content, so they are kept for long."""
+
+    def get_cache_time(self, path: str, modified: Any, mime_type: str) -> int:  # noqa: ARG002  # tornado's signature
+        """A year where the address names the content."""
+        return 31_536_000 if self.get_argument("v", "") else 0
+
+
+class LanguageHandler(BaseHandler):
+    """Remember the language that was chosen, and go back."""
+
+    def post(self) -> None:
+        """Set the cookie; an unknown language changes nothing."""
+        code = self.get_argument("lang", "")
+        if code in languages():
+            self.set_cookie(COOKIE, code, expires_days=365, path=self.base_url, samesite="Lax")
+        self.redirect(self.get_next_url(default=self.hub.base_url))
+
+
+def routes() -> list[Any]:
+    """Under `aihub/`."""
+    return [
+        (r"/aihub/static/(.*)", AssetHandler, {"path": str(STATIC)}),
+        (r"/aihub/language", LanguageHandler),
+    ]

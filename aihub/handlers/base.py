@@ -1,0 +1,84 @@
+"""What every page of ours shares: the reader's language, the policy's person, safe headers, one way to render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.handlers.base import BaseHandler
+from tornado import web
+
+from aihub import i18n, messages
+from aihub.app import AIHub
+from aihub.errors import Refusal
+from aihub.language import Language
+from aihub.projects import Person
+
+__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler"]
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
+    "form-action 'self'"
+)
+"""Our pages have no inline script or style and load nothing from elsewhere."""
+
+MAX_FIELDS = 200
+MAX_BODY = 256 * 1024
+
+
+class PageHandler(BaseHandler):
+    """A page of ours."""
+
+    async def prepare(self) -> None:
+        """Refuse what no form of ours sends before anything reads it."""
+        await super().prepare()
+        if len(self.request.body) > MAX_BODY or len(self.request.body_arguments) > MAX_FIELDS:
+            raise web.HTTPError(413, "The form is too large.")
+
+    def set_default_headers(self) -> None:
+        """The hub's headers and a strict content security policy."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        self.set_header("Cache-Control", "no-store")
+
+    @property
+    def aihub(self) -> AIHub:
+        """The one AIHub of this process."""
+        return AIHub.instance()
+
+    @property
+    def language(self) -> Language:
+        """The language of this request: cookie, then Accept-Language."""
+        return i18n.language_of(self.request)
+
+    @property
+    def reader(self) -> Person:
+        """Whoever reads the page."""
+        return self.aihub.person(self.current_user)
+
+    async def show(self, template: str, page: object, status: int = 200) -> None:
+        """Render `page` with its template and finish."""
+        self.set_status(status)
+        self.finish(await self.render_template(template, page=page))
+
+    def refuse(self, refusal: Refusal) -> int:
+        """Set what REST clients read of a refusal, and return its status."""
+        self.set_header("AIHub-Reason", refusal.reason.value)
+        return messages.status_of(refusal.reason)
+
+    def user_named(self, name: str) -> Any:
+        """The hub's user called `name`; the reader for an empty name. 404 for nobody."""
+        user = self.current_user if name in ("", self.current_user.name) else self.find_user(name)
+        if user is None:
+            raise web.HTTPError(404, "There is no such user.")
+        return user
+
+    def fields(self) -> dict[str, list[str]]:
+        """The submitted form; bytes that are no UTF-8 become replacement characters, which no id has."""
+        return {
+            key: [value.decode("utf-8", "replace") for value in values]
+            for key, values in self.request.body_arguments.items()
+        }
+
+    def field(self, name: str) -> str:
+        """One field of the submitted form, empty if it is missing."""
+        return self.fields().get(name, [""])[0]

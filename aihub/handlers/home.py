@@ -1,0 +1,148 @@
+"""Sign-in and home: a person's servers, with how they are and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyterhub.handlers.login import LoginHandler
+from jupyterhub.utils import url_path_join
+from tornado import web
+
+from aihub import pages
+from aihub.app import Admission
+from aihub.handlers.base import PageHandler
+from aihub.idle import stops_at
+from aihub.ledger import ServerKey
+from aihub.messages import Names, names_of
+from aihub.projects import Role
+
+__all__ = ["HomePage", "SignIn", "routes"]
+
+
+class SignIn(PageHandler, LoginHandler):
+    """The personas of this machine, one click each."""
+
+    def _render(self, login_error: str | None = None, username: str | None = None, **_kwargs: Any) -> Awaitable[str]:  # noqa: ARG002  # the hub's signature
+        personas = tuple(
+            pages.Persona(persona.name, _picture(persona), self.language.text(persona.display_name))
+            for persona in self.aihub.sign_in.personas.values()
+        )
+        page = pages.SignInPage(
+            personas,
+            action=url_path_join(self.hub.base_url, "login"),
+            next=self.get_argument("next", ""),
+            error=self.language.say("This persona does not exist any more.") if login_error else "",
+        )
+        rendered: Awaitable[str] = self.render_template("aihub/sign_in.html", page=page)
+        return rendered
+
+    async def post(self) -> None:
+        """Sign in as the persona that was clicked."""
+        user = await self.login_user({"username": self.get_body_argument("persona", "")})
+        if user is None:
+            self.set_status(403)
+            self.finish(await self._render(login_error="unknown"))
+            return
+        self._jupyterhub_user = user
+        self.redirect(self.get_next_url(user))
+
+
+def _picture(persona: Any) -> str:
+    if persona.admin:
+        return "admin"
+    return "instructor" if "instructor" in persona.name else "student"
+
+
+class HomePage(PageHandler):
+    """The reader's servers and what is left of their quotas."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show them."""
+        user, now = self.current_user, datetime.now(UTC)
+        choices = self.aihub.choices(self.reader)
+        names = names_of(choices, self.language)
+        servers = [self._server(user, name, names) for name in self._names(user)]
+        page = pages.home_page(
+            user.name,
+            servers,
+            [choice for choice in choices if choice.role is not Role.ADMIN],
+            self.language,
+            now=now,
+            may_add=any(server.state is not pages.ServerState.STOPPED for server in servers),
+            names=names,
+        )
+        await self.show("aihub/home.html", page)
+
+    @staticmethod
+    def _names(user: Any) -> list[str]:
+        """The default server first, then every named one that there is."""
+        return sorted({"", *user.orm_spawners})
+
+    def _server(self, user: Any, name: str, names: Names) -> pages.ServerFacts:
+        spawner = user.spawners.get(name)
+        state = server_state(spawner)
+        ending = self.aihub.ending(ServerKey(user.name, name))
+        admission = spawner.launched if spawner is not None else None
+        row = user.orm_spawners.get(name)
+        started, used = _aware(row.started if row else None), _aware(row.last_activity if row else None)
+        running = state is pages.ServerState.RUNNING
+        project, image, profile = what(admission) if admission else _last(row)
+        return pages.ServerFacts(
+            name=name,
+            state=state,
+            url=user.server_url(name)
+            if running
+            else url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, name),
+            start=url_path_join(self.hub.base_url, "spawn", user.escaped_name, name)
+            if name
+            else url_path_join(self.hub.base_url, "spawn"),
+            project=names.projects.get(project, project),
+            image=names.images.get(image, image),
+            profile=names.profiles.get(profile, profile),
+            since=started if state is not pages.ServerState.STOPPED else None,
+            used_at=used,
+            stops_at=stop_time(admission, started, used) if running else None,
+            ended_at=ending.at if ending else None,
+            refusal=ending.refusal if ending else None,
+        )
+
+
+def server_state(spawner: Any) -> pages.ServerState:
+    """What a server is doing, in the words of the pages."""
+    if spawner is None:
+        return pages.ServerState.STOPPED
+    if spawner.pending == "stop":
+        return pages.ServerState.STOPPING
+    if spawner.pending:
+        return pages.ServerState.STARTING
+    return pages.ServerState.RUNNING if spawner.ready else pages.ServerState.STOPPED
+
+
+def stop_time(admission: Admission | None, started: datetime | None, used: datetime | None) -> datetime | None:
+    """When a running server will be stopped unless it is used."""
+    if admission is None or started is None:
+        return None
+    return stops_at(started, used, admission.idle.stop_after, admission.idle.max_age)
+
+
+def what(admission: Admission) -> tuple[str, str, str]:
+    """Project, image and profile of a server, as ids."""
+    return admission.entry.project, admission.image, admission.profile
+
+
+def _last(row: Any) -> tuple[str, str, str]:
+    options = row.user_options if row is not None and isinstance(row.user_options, dict) else {}
+    project, image, profile = (options.get(key) for key in ("project", "image", "profile"))
+    return tuple(value if isinstance(value, str) else "" for value in (project, image, profile))  # type: ignore[return-value]
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at is not None else None
+
+
+def routes() -> list[tuple[str, Any]]:
+    """`login` and `home`."""
+    return [(r"/login", SignIn), (r"/home", HomePage)]

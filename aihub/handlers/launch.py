@@ -1,0 +1,38 @@
+"""Launch links: `/hub/aihub/launch/<project>?image=&profile=&path=` shows the start page filled in, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado import web
+
+from aihub.form import Selection
+from aihub.handlers.spawn import StartPage, lab_path
+
+__all__ = ["LaunchPage", "routes"]
+
+
+class LaunchPage(StartPage):
+    """The start page as a link fills it in. It survives sign-in: the hub leads back to the whole address."""
+
+    project = ""
+
+    @web.authenticated
+    async def get(self, project: str, profile: str = "") -> None:
+        """Show the form; nothing starts. The profile may also stand in the address, after the project."""
+        self.project, self.profile = project, profile
+        await self._show_form(user_name=self.current_user.name, server_name="")
+
+    def linked(self) -> Selection:
+        """What the link asks for; what it gets wrong is replaced and named on the page."""
+        return Selection(
+            project=self.project,
+            image=self.get_query_argument("image", ""),
+            profile=self.get_query_argument("profile", "") or self.profile,
+            path=lab_path(self.get_query_argument("path", "")) or "",
+        )
+
+
+def routes() -> list[tuple[str, Any]]:
+    """Under `aihub/launch/`."""
+    return [(r"/aihub/launch/([^/]+)", LaunchPage), (r"/aihub/launch/([^/]+)/([^/]+)", LaunchPage)]

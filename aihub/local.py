@@ -1,0 +1,280 @@
+"""One machine: every user server is a process of the account that runs the hub.
+
+    <state>/servers/<name>/process.json    which process it is (pid, creation time, command)
+    <state>/servers/<name>/admission.json  what it holds and was started from
+    <state>/servers/<name>/jupyter/        its one kernel
+    <state>/servers/<name>/server.log      what it said
+
+The two records are what a hub that was killed leaves for the next one: JupyterHub saves a spawner's state only after
+the start, so a process without a record would be nobody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+from traitlets import Float
+
+from aihub import accelerators
+from aihub.app import Admission, AIHub, Seen
+from aihub.config import Loaded, MachineSettings
+from aihub.environments import BuildError, Environment, Environments, FolderError
+from aihub.errors import Reason, Refusal, RefusedError
+from aihub.folders import Folders
+from aihub.kernels import DROPPED, server_settings, write_kernel
+from aihub.ledger import Entry, Room, ServerKey
+from aihub.names import safe_name
+from aihub.plan import Plan
+from aihub.policy import Policy
+from aihub.processes import ProcessRecord, read_record
+from aihub.resources import CPU, MEMORY, Resources
+from aihub.spawner import LaunchMixin, Progress
+
+__all__ = ["LocalSite", "LocalSpawner"]
+
+LOG_LINES = 20
+
+
+class LocalSite:
+    """This machine as a place where servers run (`aihub.app.Site`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.servers = root / "servers"
+        self.folders = Folders(root)
+        self.environments = Environments(root / "environments")
+        self._found = accelerators.detect()
+        self._settings = MachineSettings()
+
+    def configure(self, loaded: Loaded) -> None:
+        """What the policy file says of the machine counts, over what is found."""
+        self._settings = loaded.machine or MachineSettings()
+
+    def room(self) -> Room:
+        """CPU cores, memory and accelerators that servers may use in all."""
+        cpu = self._settings.cpu if self._settings.cpu is not None else Decimal(os.cpu_count() or 1)
+        memory = self._settings.memory if self._settings.memory is not None else Decimal(psutil.virtual_memory().total)
+        devices = self._settings.accelerators if self._settings.accelerators is not None else self._found
+        return Room("this machine", Resources({CPU: cpu, MEMORY: memory}), devices)
+
+    def unresolved(self, policy: Policy) -> Mapping[str, bool]:
+        """Images without a requirement list: here a tag is a kernel environment, and nothing will make one of them."""
+        catalog = policy.catalog
+        found = ((reference, catalog.find(reference)) for reference in catalog.references())
+        return {reference: False for reference, pair in found if pair and pair[1].requirements is None}
+
+    def readiness(self, requirements: tuple[str, ...] | None) -> tuple[bool, float | None] | None:
+        """Whether the environment is built, and the seconds its last build took; None for images not of this place."""
+        if requirements is None:
+            return None
+        return self.environments.ready(requirements) is not None, self.environments.usual_seconds(requirements)
+
+    async def look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
+        """Find the servers that outlived the last hub; stop those that it had not finished starting."""
+        await self.environments.clean()
+        return await asyncio.to_thread(self._look, rows, adopted)
+
+    def _look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
+        alive = []
+        for folder in sorted(self.servers.iterdir()) if self.servers.is_dir() else ():
+            record = read_record(folder / "process.json")
+            process = record.find() if record else None
+            if process is None:
+                continue
+            entry = _read_admission(folder).entry
+            if entry.id in adopted:
+                alive.append(entry)
+            else:
+                end_family(process, patience=5)
+        running = {entry.id for entry in alive}
+        return Seen(tuple(alive), self.folders.claims(), {row.id for row in rows} - running)
+
+    def folder(self, server: ServerKey) -> Path:
+        """Where the records and the log of a server are."""
+        return self.servers / safe_name(f"{server.person}/{server.name}")
+
+    async def gone(self, entry: Entry) -> Collection[str] | None:
+        """A local process either runs or does not."""
+        record = await asyncio.to_thread(read_record, self.folder(entry.server) / "process.json")
+        if record is not None and record.find() is not None:
+            return None
+        claims = await asyncio.to_thread(self.folders.claims)
+        return {held.claim.id for held in claims}
+
+
+def _read_admission(folder: Path) -> Admission:
+    return Admission.from_state(json.loads((folder / "admission.json").read_text(encoding="utf-8")))
+
+
+def _write_server_folder(folder: Path, admission: Admission, environment: Environment) -> None:
+    """A fresh folder for a new run of the server; the log of the last run goes."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "admission.json").write_text(json.dumps(admission.as_state()), encoding="utf-8")
+    write_kernel(environment, folder / "jupyter")
+
+
+def end_family(process: psutil.Process, patience: float) -> None:
+    """End a process and all that came from it: SIGTERM to it, `patience` seconds later SIGKILL to whoever is left."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.NoSuchProcess:
+        return
+    psutil.wait_procs([process], timeout=patience)
+    _, alive = psutil.wait_procs(family, timeout=0)
+    for member in alive:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=patience)
+
+
+class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
+    """Carries out plans on this machine, on JupyterHub's own simple local process spawner."""
+
+    answer_deadline = Float(
+        120.0, min=1, config=True, help="Seconds that a started server may take until it answers its first request."
+    )
+    stop_patience = Float(
+        10.0, min=0, config=True, help="Seconds that a server gets to end its kernels by itself before it is killed."
+    )
+
+    record: ProcessRecord | None = None
+    environment_variables: Mapping[str, str] = {}
+
+    @property
+    def site(self) -> LocalSite:
+        """This machine."""
+        site = AIHub.instance().site
+        assert isinstance(site, LocalSite)
+        return site
+
+    async def carry_out(self, admission: Admission, progress: Progress) -> str:
+        """Storage, kernel environment, process; each stage with its own kind of failure."""
+        plan = admission.plan
+        assert plan is not None, "an admission made in this process has its plan"
+        progress.enter("storage")
+        home = await asyncio.to_thread(self.site.folders.prepare, plan)
+        progress.enter("image")
+        environment = await self._environment(plan, progress)
+        progress.enter("start")
+        await self._start_process(admission, plan, home, environment)
+        await self._answering()
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _environment(self, plan: Plan, progress: Progress) -> Environment:
+        label = f"{plan.image_name.plain or plan.stream} {plan.tag}"
+        try:
+            return await self.site.environments.ensure(plan.requirements or (), label=label, on_line=progress.say)
+        except BuildError as error:
+            refusal = Refusal(Reason.BUILD_FAILED, {"image": plan.reference, "lines": error.tail})
+            raise RefusedError(refusal) from error
+        except FolderError as error:
+            refusal = Refusal(Reason.STORAGE_UNUSABLE, {"path": str(error.path), "problem": error.problem})
+            raise RefusedError(refusal) from error
+
+    async def _start_process(self, admission: Admission, plan: Plan, home: Path, environment: Environment) -> None:
+        folder = self._folder(admission)
+        await asyncio.to_thread(_write_server_folder, folder, admission, environment)
+        settings = server_settings(environment, folder / "jupyter", path=os.environ.get("PATH", os.defpath))
+        self.home_dir = self.notebook_dir = str(home)
+        self.environment_variables = {
+            **settings.variables,
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            **accelerators.visible(plan.accelerator, admission.entry.devices),
+        }
+        self.args = [*settings.arguments, *(["--allow-root"] if os.geteuid() == 0 else [])]
+        self.port = 0
+        with (folder / "server.log").open("ab") as log:
+            self.popen_kwargs = {"cwd": str(home), "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            await SimpleLocalProcessSpawner.start(self)
+        self.record = ProcessRecord.of(self.pid)
+        self.record.write(folder / "process.json")
+
+    async def _answering(self) -> None:
+        """Wait until the server listens. Raises RefusedError when it ends before that, or takes too long."""
+        until = time.monotonic() + self.answer_deadline
+        while time.monotonic() < until:
+            if (status := self.proc.poll()) is not None:
+                lines = await asyncio.to_thread(self.last_lines)
+                raise RefusedError(Refusal(Reason.START_FAILED, {"status": status, "lines": lines}))
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            return
+        raise RefusedError(Refusal(Reason.START_TIMEOUT, {"seconds": int(self.answer_deadline)}))
+
+    def make_preexec_fn(self, name: str) -> None:  # the hub's signature
+        """Nothing between fork and exec: the working directory is an argument of Popen."""
+
+    def get_env(self) -> dict[str, str]:
+        """The project's environment below the hub's, the kernel environment's above both (upstream.md 10)."""
+        project = self.launched.plan.environment if self.launched and self.launched.plan else {}
+        hub = {name: value for name, value in super().get_env().items() if name not in DROPPED}
+        return {**project, **hub, **self.environment_variables}
+
+    def uid(self) -> str:
+        """The process, by pid and creation time."""
+        return f"{self.record.pid}@{self.record.created}" if self.record else ""
+
+    async def poll(self) -> int | None:
+        """None while the server's process runs; a stranger that was given its pid later does not count."""
+        status = self._status()
+        if status is not None and self.record is not None:
+            self.died(await asyncio.to_thread(self.last_lines), status=status)
+            self.record = None
+        return status
+
+    def _status(self) -> int | None:
+        if self.record is None:
+            return 0
+        if self.proc is not None and self.proc.pid == self.record.pid:
+            status: int | None = self.proc.poll()
+            return status
+        return None if self.record.find() is not None else 0
+
+    async def take_down(self) -> None:
+        """End the server and its kernels; returns when none is left."""
+        record, self.record = self.record, None
+        process = record.find() if record else None
+        if process is not None:
+            await asyncio.to_thread(end_family, process, self.stop_patience)
+        if self.proc is not None:
+            self.proc.poll()
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines of the server's log."""
+        if self.launched is None:
+            return ()
+        log = self._folder(self.launched) / "server.log"
+        if not log.exists():
+            return ()
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            return tuple(file.read().decode(errors="replace").splitlines()[-LOG_LINES:])
+
+    def _folder(self, admission: Admission) -> Path:
+        return self.site.folder(admission.entry.server)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over a server of the last hub: its process record says whether it still runs."""
+        super().load_state(state)
+        if self.launched is not None:
+            self.record = read_record(self._folder(self.launched) / "process.json")

@@ -1,0 +1,176 @@
+"""A start, as every spawner of AIHub does it: resolve, admit, carry out, and give back what is not used.
+
+`LaunchMixin` decides nothing itself: it asks the policy and the ledger through `AIHub`, hands the plan to the spawner
+below it, and makes one kind of exception of whatever goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import secrets
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyterhub.spawner import Spawner, SpawnException
+
+from aihub import messages
+from aihub.app import Admission, AIHub, Ending
+from aihub.errors import Parameter, Reason, Refusal, RefusedError
+
+__all__ = ["STAGES", "LaunchMixin", "Progress", "SpawnRefused"]
+
+STAGES = ("admit", "storage", "image", "start", "ready")
+"""The stages of a start, as the progress page names them."""
+
+
+class SpawnRefused(SpawnException):
+    """The one exception that leaves a start. Carries what each way out of the hub shows (upstream.md 1, 5)."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        text = messages.plain(refusal)
+        super().__init__(text, reason=refusal.reason.value, status_code=messages.status_of(refusal.reason))
+        self.refusal = refusal
+        self.jupyterhub_message = text
+        self.jupyterhub_html_message = html.escape(text)
+        self.headers = {"AIHub-Reason": refusal.reason.value}
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a start is: when each stage began, and the lines that the page shows under Details."""
+
+    began: dict[str, datetime] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    MAX_LINES = 500
+
+    @property
+    def stage(self) -> str:
+        """The stage that runs now."""
+        return next(reversed(self.began), STAGES[0])
+
+    def enter(self, stage: str) -> None:
+        """Begin `stage`."""
+        self.began[stage] = datetime.now(UTC)
+        self._wake()
+
+    def say(self, line: str) -> None:
+        """Add a line of detail; the oldest go when there are very many."""
+        self.lines.append(line)
+        del self.lines[: -self.MAX_LINES]
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class LaunchMixin(Spawner):
+    """What is the same for a pod and a process. The spawner below implements `carry_out` and `take_down`."""
+
+    launched: Admission | None = None
+    progress_made: Progress | None = None
+
+    @property
+    def aihub(self) -> AIHub:
+        """The one AIHub of this process."""
+        return AIHub.instance()
+
+    async def carry_out(self, admission: Admission, progress: Progress) -> str:
+        """Make the plan real and return the server's URL. Raises RefusedError with the reason when that fails."""
+        raise NotImplementedError
+
+    def uid(self) -> str:
+        """Which object or process the server is; it never means another one later."""
+        raise NotImplementedError
+
+    async def take_down(self) -> None:
+        """End what `carry_out` made, whole or half made, and nothing else; returns when it is gone."""
+        raise NotImplementedError
+
+    async def start(self) -> str:
+        """Resolve the saved options against what the person may use now, reserve, and start (design.md §5)."""
+        progress = self.progress_made = Progress()
+        progress.enter("admit")
+        try:
+            admission = await self.aihub.admit(self.aihub.person(self.user), self.name, self.user_options)
+        except RefusedError as error:
+            raise SpawnRefused(error.refusal) from error
+        self.launched = admission
+        try:
+            url = await self.carry_out(admission, progress)
+            await self.aihub.running(admission, self.uid())
+        except BaseException as error:
+            # Cancel and deadlines arrive as CancelledError (upstream.md 21): whatever it is, nothing may stay behind.
+            await asyncio.shield(self._clear_away(admission))
+            if isinstance(error, Exception):
+                refusal = self._refusal(error)
+                self.aihub.ended(admission.entry.server, Ending.of(refusal, admission, progress.lines, started=False))
+                raise SpawnRefused(refusal) from error
+            raise
+        progress.enter("ready")
+        return url
+
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002  # the hub's signature
+        """Stop the server and give back what it held."""
+        if self.launched:
+            self.aihub.releasing(self.launched)
+        await self.take_down()
+        await self._release()
+
+    async def run_post_stop_hook(self) -> None:
+        """The hub's last word on every server, also on one that it found dead and did not stop."""
+        await self._release()
+        await super().run_post_stop_hook()
+
+    async def _release(self) -> None:
+        launched, self.launched = self.launched, None
+        if launched:
+            await self.aihub.released(launched)
+
+    async def _clear_away(self, admission: Admission) -> None:
+        self.aihub.releasing(admission)
+        await self.take_down()
+        await self._release()
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, RefusedError):
+            return error.refusal
+        quote = secrets.token_hex(3)
+        self.log.error("Start of %s failed, id %s", self._log_name, quote, exc_info=error)
+        return Refusal(Reason.START_FAILED, {"id": quote})
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Events for the progress page: the stage, how far it is, and new lines of detail."""
+        made, sent = self.progress_made, 0
+        while made is not None:
+            changed = made.changed
+            yield {
+                "progress": 100 * STAGES.index(made.stage) // len(STAGES),
+                "stage": made.stage,
+                "message": messages.stage(made.stage),
+                "lines": made.lines[sent:],
+            }
+            sent = len(made.lines)
+            await changed.wait()
+
+    def get_state(self) -> dict[str, Any]:
+        """What a new hub needs to take the server over: what it holds, and what it was started from."""
+        state: dict[str, Any] = super().get_state()
+        return {**state, "aihub": self.launched.as_state()} if self.launched else state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over a server of the last hub."""
+        super().load_state(state)
+        kept = state.get("aihub")
+        self.launched = Admission.from_state(kept) if kept else None
+
+    def died(self, lines: Collection[str], **parameters: Parameter) -> None:
+        """The server is gone and nobody stopped it: remember why, for its person."""
+        if self.launched and not self._stop_pending:
+            refusal = Refusal(Reason.SERVER_DIED, {"server": self.name, **parameters})
+            self.aihub.ended(self.launched.entry.server, Ending.of(refusal, self.launched, lines, started=True))
