@@ -28,14 +28,14 @@ def free_port() -> int:
     return next(port for port in PORTS if all(port_is_free("127.0.0.1", port + more) for more in range(3)))
 
 
-def run_command(*arguments: str | Path) -> list[str]:
-    """The command line of `aihub run` with these arguments."""
-    return [sys.executable, "-m", "aihub.cli", "run", *map(str, arguments)]
+AIHUB = (sys.executable, "-m", "aihub.cli")
+"""The command `aihub` of this checkout."""
 
 
 def refused(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The outcome of an `aihub run` that is expected to refuse at once."""
-    return subprocess.run(run_command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    command = [*AIHUB, "run", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @dataclass
@@ -46,6 +46,8 @@ class Rig:
     policy: tuple[Path, ...] = ()
     port: int = field(default_factory=free_port)
     environ: dict[str, str] = field(default_factory=dict)
+    aihub: tuple[str, ...] = AIHUB
+    cwd: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
     pids: list[int] = field(default_factory=list)
     clients: list[httpx.Client] = field(default_factory=list)
@@ -79,8 +81,8 @@ class Rig:
         config = itertools.chain.from_iterable(("--config", str(path)) for path in self.policy)
         with self.terminal.open("ab") as terminal:
             self.process = subprocess.Popen(
-                run_command("--port", str(self.port), "--state-dir", self.state_dir, *config),
-                cwd=ROOT,
+                [*self.aihub, "run", "--port", str(self.port), "--state-dir", str(self.state_dir), *config],
+                cwd=self.cwd,
                 env={**os.environ, **self.environ, MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=terminal,
