@@ -743,7 +743,13 @@ def test_a_machine_that_wants_nothing_still_needs_a_machine() -> None:
     setup = changed(
         profile("small", requests=Resources()), options(profile="small", acceleratorCount=0), facts(machines=())
     )
-    parameters = {"profile": "small", "key": "servers", "requested": "1", "total": "0", "machines": 0}
+    parameters: Mapping[str, Parameter] = {
+        "profile": "small",
+        "key": "servers",
+        "requested": "1",
+        "total": "0",
+        "machines": 0,
+    }
     assert setup.resolve() == Refusal(Reason.NEVER_FITS, parameters)
 
 
@@ -764,7 +770,7 @@ def test_hostile_ids_are_shown_short_and_inert() -> None:
 @pytest.mark.parametrize(("level", "reason"), [(level, Reason(f"quota-{level}")) for level in Level])
 def test_a_denied_quota_is_named_for_people(level: Level, reason: Reason) -> None:
     denial = Deny(level, "memory", Decimal(4 * GIB), Decimal(3 * GIB), Decimal(5 * GIB))
-    parameters = {
+    parameters: Mapping[str, Parameter] = {
         "project": "p",
         "key": "memory",
         "limit": "4 GiB",
