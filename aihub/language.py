@@ -101,3 +101,7 @@ class Language:
     def quoted(self, name: str) -> str:
         """A name in quotation marks."""
         return self.say("“{name}”", name=name)
+
+    def bracketed(self, name: str) -> str:
+        """A name that completes a label for those who hear the page: "(PyTorch)"."""
+        return self.say("({name})", name=name)
