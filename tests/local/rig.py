@@ -32,7 +32,7 @@ AIHUB = (sys.executable, "-m", "aihub.cli")
 """The command `aihub` of this checkout."""
 
 
-def refused(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def refused(*arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
     """The outcome of an `aihub run` that is expected to refuse at once."""
     command = [*AIHUB, "run", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
