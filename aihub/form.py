@@ -622,7 +622,7 @@ def availability(choices: ProjectChoices, language: Language, situation: Situati
     return {
         "project": choices.project.name,
         "asOf": situation.as_of.isoformat(),
-        "asOfText": language.clock(situation.as_of),
+        "asOfText": language.say("as of {time}", time=language.clock(situation.as_of)),
         "images": {choice.reference: sheet.image_data(choice) for choice in choices.images},
         "profiles": {choice.profile.name: sheet.profile_data(choice) for choice in choices.profiles},
         "meters": {
