@@ -9,6 +9,7 @@ import click
 
 from aihub import __version__
 from aihub.cli_images import images
+from aihub.cli_policy import check, schema, why
 
 # Imports of what a command needs stand inside it: `aihub version` must not wait for JupyterHub to load.
 # ruff: noqa: PLC0415
@@ -19,7 +20,10 @@ def main() -> None:
     """The JupyterHub for AI courses and labs."""
 
 
+main.add_command(check)
 main.add_command(images)
+main.add_command(schema)
+main.add_command(why)
 
 
 @main.command()

@@ -670,7 +670,7 @@ class ProjectModel(Model):
     )
     idle: IdleModel = Field(default_factory=IdleModel, title="Idle rules", description="When idle servers stop.")
     contact: LocalText | None = Field(
-        default=None, title="Contact", description="Whom a refusal names: an address or a sentence."
+        default=None, title="Contact", description="Whom to ask, as refusals name them: an address or a name."
     )
 
     def project(self, name: str) -> Project:
@@ -775,9 +775,9 @@ class PolicyDocument(Model):
     projects: dict[Name, ProjectModel] = Field(
         default_factory=dict, title="Projects", description="Courses, labs and teams, by name."
     )
-    home: HomeModel = Field(default_factory=HomeModel, title="Home", description="The homes of people.")
+    home: HomeModel = Field(default_factory=HomeModel, title="Home", description="Scope and size of the homes.")
     quota: QuotaRootModel = Field(
-        default_factory=QuotaRootModel, title="Quota", description="Ceilings over all projects."
+        default_factory=QuotaRootModel, title="Quota", description="Ceilings that hold over all projects together."
     )
     sign_in: SignInModel = Field(
         default_factory=SignInModel,
