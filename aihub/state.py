@@ -123,7 +123,8 @@ def write_ports(state: State, ports: Mapping[str, int]) -> None:
 def remove_state(folder: Path) -> None:
     """Delete a state folder with all that is in it: homes, kernel environments, databases.
 
-    Raises StateError when a hub uses it, or when it was not made by `aihub run`.
+    Raises StateError when a hub uses it, when user servers of a killed hub may still run in it, or when it was not made
+    by `aihub run`.
     """
     if not folder.exists():
         return
@@ -131,7 +132,21 @@ def remove_state(folder: Path) -> None:
     if not state.lock_file.exists():
         raise StateError(f"{state.folder} was not made by `aihub run` (it has no {MARK}): not removed")
     with lock_state(state):
+        if _proxy_runs(state):
+            raise StateError(
+                f"the last hub on {state.folder} was killed and what it started still runs: "
+                "start it once more and end it with Ctrl-C"
+            )
         shutil.rmtree(state.folder)
+
+
+def _proxy_runs(state: State) -> bool:
+    """Whether the recorded proxy is alive, as far as its pid tells: an orderly end takes the record away."""
+    try:
+        os.kill(int(json.loads(state.proxy_record.read_text())["pid"]), 0)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def main(arguments: list[str]) -> int:

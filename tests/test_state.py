@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aihub.state import StateError, lock_state, main, open_state, read_ports, write_ports
+from aihub.state import StateError, lock_state, main, open_state, read_ports, remove_state, write_ports
 
 
 @pytest.fixture
@@ -73,6 +73,24 @@ def test_folder_in_use_is_not_removed(folder: Path, capsys: pytest.CaptureFixtur
         assert main(["remove", str(folder)]) == 2
     assert "already runs" in capsys.readouterr().err
     assert folder.exists()
+
+
+def test_folder_of_a_killed_hub_is_not_removed_while_its_proxy_runs(folder: Path) -> None:
+    state = open_state(folder)
+    lock_state(state).close()
+    state.proxy_record.write_text(f'{{"pid": {os.getpid()}}}')
+    with pytest.raises(StateError, match="was killed and what it started still runs"):
+        remove_state(folder)
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"pid": 4194305}', "{}"], ids=["empty", "list", "no such pid", "no pid"])
+def test_record_of_no_process_does_not_keep_the_folder(folder: Path, text: str) -> None:
+    state = open_state(folder)
+    lock_state(state).close()
+    state.proxy_record.write_text(text)
+    remove_state(folder)
+    assert not folder.exists()
 
 
 def test_strange_folder_is_not_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
