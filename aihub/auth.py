@@ -42,10 +42,10 @@ class PersonaAuthenticator(Authenticator):
         return _identity(user.name) or False
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """The hub's sign-in routes and, before the hub's own, all routes of AIHub."""
+        """All routes of AIHub, before those of the sign-in method and of the hub."""
         from aihub.handlers import routes  # noqa: PLC0415  # needs the custom scopes, which exist only by now
 
-        return [*super().get_handlers(app), *routes()]
+        return [*routes(), *super().get_handlers(app)]
 
 
 def _identity(name: str) -> dict[str, Any] | None:

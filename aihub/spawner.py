@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import Spawner, SpawnException
 
@@ -69,7 +69,14 @@ class Progress:
         self.changed = asyncio.Event()
 
 
-class LaunchMixin(Spawner):
+if TYPE_CHECKING:
+    _Below = Spawner
+else:
+    # JupyterHub demands `poll` of every subclass of Spawner; a mixin leaves it to the spawner below.
+    _Below = object
+
+
+class LaunchMixin(_Below):
     """What is the same for a pod and a process. The spawner below implements `carry_out` and `take_down`."""
 
     launched: Admission | None = None
@@ -125,7 +132,7 @@ class LaunchMixin(Spawner):
     async def run_post_stop_hook(self) -> None:
         """The hub's last word on every server, also on one that it found dead and did not stop."""
         await self._release()
-        await super().run_post_stop_hook()
+        await maybe_future(super().run_post_stop_hook())
 
     async def _release(self) -> None:
         launched, self.launched = self.launched, None

@@ -30,7 +30,7 @@ class ServerHandler(UserServerAPIHandler):
     """Start, stop, make and change a server."""
 
     def get_json_body(self) -> Any:
-        """The request's body: an object, or None without one. Anything else is refused with `invalid-options`."""
+        """The request's body: an object, or None where there is none. Anything else is refused with `invalid-options`."""
         if len(self.request.body) > MAX_BODY:
             raise _invalid("", "too-long", "")
         if not self.request.body.strip():
@@ -39,12 +39,13 @@ class ServerHandler(UserServerAPIHandler):
             body = json.loads(self.request.body)
         except (ValueError, RecursionError) as error:
             raise _invalid("", "not-json", "") from error
-        if body is not None and not isinstance(body, dict):
+        if not isinstance(body, dict):
             raise _invalid("", "not-an-object", body)
         return body
 
     def get_server_json_body(self) -> dict[str, Any]:
         """The body in the hub's shape, its `user_options` well-formed."""
+        self.get_json_body()  # the hub's own method reads the body past ours, and takes `[]` for "no body"
         body: dict[str, Any] = super().get_server_json_body()
         if body.get("user_options") is not None:
             _well_formed(body["user_options"])
