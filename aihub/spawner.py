@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import maybe_future
 
 from aihub import messages
 from aihub.app import Admission, AIHub, Ending

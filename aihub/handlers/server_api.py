@@ -30,7 +30,7 @@ class ServerHandler(UserServerAPIHandler):
     """Start, stop, make and change a server."""
 
     def get_json_body(self) -> Any:
-        """The request's body: an object, or None where there is none. Anything else is refused with `invalid-options`."""
+        """The request's body: an object, or None without one. Anything else is refused with `invalid-options`."""
         if len(self.request.body) > MAX_BODY:
             raise _invalid("", "too-long", "")
         if not self.request.body.strip():
@@ -66,6 +66,7 @@ class ServerHandler(UserServerAPIHandler):
             raise web.HTTPError(404)
         body = self.get_server_json_body()
         existed = server_name in user.orm_spawners
+        await _not_busy(user, server_name)
         if not self._active(user, server_name):
             options = body["user_options"]
             saved = user.orm_spawners[server_name].user_options if existed else None
@@ -109,6 +110,17 @@ class ServerHandler(UserServerAPIHandler):
     @staticmethod
     def _active(user: Any, server_name: str) -> bool:
         return server_name in user.spawners and user.spawners[server_name].active
+
+
+async def _not_busy(user: Any, server_name: str) -> None:
+    """Refuse a start of a server that runs or stops; one that starts is answered as the first request was."""
+    spawner = user.spawners.get(server_name)
+    if spawner is None or not spawner.active or spawner.pending in {"spawn", "check"}:
+        return
+    # A server that died since the last look must not stand in the way of its own restart.
+    if spawner.ready and await spawner.poll_and_notify() is not None:
+        return
+    raise SpawnRefused(Refusal(Reason.SERVER_BUSY, {"server": server_name, "state": spawner.pending or "running"}))
 
 
 def forget_server(handler: Any, user: Any, server_name: str) -> None:
