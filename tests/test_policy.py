@@ -361,6 +361,13 @@ FAULTS = (
         {**HERE, "successor": "torch:3"},
     ),
     Fault(
+        "image-retired-by-instructor-for-a-tag",
+        Rule.IMAGE_CURRENT,
+        (decided(torch_1=ImageDecision(TagState.RETIRED, "3")),),
+        Reason.IMAGE_RETIRED,
+        {**HERE, "successor": "torch:3"},
+    ),
+    Fault(
         "image-retired-although-instructor-offers",
         Rule.IMAGE_CURRENT,
         (tag("torch:1", state=TagState.RETIRED), decided(torch_1=ImageDecision(TagState.OFFERED))),
@@ -568,6 +575,14 @@ FAULTS = (
         (facts(machines=(replace(MACHINE, free=room(gpus=1)),)),),
         Reason.NO_CAPACITY,
         {"profile": "gpus", "key": GPU, "requested": "2", "free": "1", "total": "4"},
+        State.WAIT,
+    ),
+    Fault(
+        "machines-short-of-memory",
+        Rule.CAPACITY,
+        (facts(machines=(replace(MACHINE, free=room(memory=GIB)),)),),
+        Reason.NO_CAPACITY,
+        {"profile": "gpus", "key": "memory", "requested": "2 GiB", "free": "1 GiB", "total": "16 GiB"},
         State.WAIT,
     ),
     Fault(
