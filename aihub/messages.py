@@ -212,7 +212,6 @@ def _field_name(voice: _Voice) -> str:
         "image": voice.say("Image"),
         "profile": voice.say("Profile"),
         "acceleratorCount": voice.say("Accelerator count"),
-        "server-name": voice.say("Server name"),
     }
     return names.get(voice.word("field"), voice.word("field"))
 
@@ -226,17 +225,10 @@ def _invalid_options(voice: _Voice) -> Message:
             voice.say("Choose a project."),
             field="project",
         )
-    if problem == "bad-name":
-        return Message(
-            voice.say("“{name}” cannot name a server.", name=value),
-            voice.say(
-                "A name has 1 to 30 small letters, digits and single hyphens, "
-                "begins with a letter and ends with a letter or digit."
-            ),
-            voice.say("Choose another name."),
-            field="server-name",
-        )
+    if field == "server-name":
+        return _bad_server_name(voice)
     reasons = {
+        "not-json": voice.say("The request is no JSON document."),
         "not-an-object": voice.say("They are no set of named values."),
         "unknown-key": voice.say("There is no choice called “{name}”.", name=field),
         "not-text": voice.say("An id is text, not {value}.", value=value),
@@ -246,7 +238,7 @@ def _invalid_options(voice: _Voice) -> Message:
         "not-a-count": voice.say("“{value}” is no whole number from 0 to 1024.", value=value),
         "not-open": voice.say("This profile does not open {value} accelerators.", value=value),
     }
-    known = field in ("project", "image", "profile", "acceleratorCount", "server-name")
+    known = field in ("project", "image", "profile", "acceleratorCount")
     what = (
         voice.say("The choice under “{field}” is not valid.", field=_field_name(voice))
         if known
@@ -254,6 +246,19 @@ def _invalid_options(voice: _Voice) -> Message:
     )
     why = reasons.get(problem, voice.say("The value does not belong there."))
     return Message(what, why, voice.say("Choose again on the start page."), field=field if known else "")
+
+
+def _bad_server_name(voice: _Voice) -> Message:
+    suggestion = voice.word("suggestion")
+    return Message(
+        voice.say("“{name}” cannot name a server.", name=voice.word("value")),
+        voice.say(
+            "A name has 1 to 30 small letters, digits and single hyphens, "
+            "begins with a letter and ends with a letter or digit."
+        ),
+        voice.say("For example “{name}”.", name=suggestion) if suggestion else voice.say("Choose another name."),
+        field="server-name",
+    )
 
 
 def _unknown_project(voice: _Voice) -> Message:

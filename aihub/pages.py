@@ -192,7 +192,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """The reader's servers and quotas. `may_add` shows the form that names a further server."""
+    """The reader's servers and quotas. `may_add`: the next start is one more server beside what runs."""
 
     user: str
     servers: tuple[Server, ...]
@@ -218,10 +218,14 @@ def home_page(
     names: Names | None = None,
     notice: str = "",
 ) -> HomePage:
-    """The home page of `user`. Quotas are those of `choices`, the projects the reader belongs to."""
+    """The home page of `user`. Quotas are those of `choices`, the projects the reader belongs to.
+
+    A server that was never started is left out.
+    """
+    known = [each for each in servers if each.state is not ServerState.STOPPED or each.project or each.ended_at]
     return HomePage(
         user=user,
-        servers=tuple(_server(facts, index, language, now, names) for index, facts in enumerate(servers)),
+        servers=tuple(_server(facts, index, language, now, names) for index, facts in enumerate(known)),
         may_add=may_add,
         meters=meter_groups(choices, language, levels=(Level.MEMBER, Level.USER)),
         as_of=language.clock(now),
