@@ -38,11 +38,11 @@ class Language:
     ngettext: Callable[[str, str, int], str] = _same_plural
     zone: tzinfo | None = None
 
-    def say(self, message: str, **values: object) -> str:
+    def say(self, message: str, /, **values: object) -> str:
         """A translated sentence with `values` filled in. `message` is a literal that is marked for extraction."""
         return self.gettext(message).format(**values)
 
-    def count(self, singular: str, plural: str, number: int, **values: object) -> str:
+    def count(self, singular: str, plural: str, number: int, /, **values: object) -> str:
         """As `say`, in the form for `number`, which the sentence calls `n`."""
         return self.ngettext(singular, plural, number).format(n=number, **values)
 

@@ -169,7 +169,7 @@ class _Voice:
         value = self.raw(key)
         return "" if value is None or isinstance(value, tuple) else str(value)
 
-    def say(self, message: str, **values: object) -> str:
+    def say(self, message: str, /, **values: object) -> str:
         return self.language.say(message, **values)
 
     @property
