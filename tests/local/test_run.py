@@ -61,6 +61,12 @@ def by_command(rig: Rig, word: str) -> list[psutil.Process]:
     return [process for process in rig.processes() if any(word in argument for argument in process.cmdline())]
 
 
+def remove_state(rig: Rig) -> subprocess.CompletedProcess[str]:
+    """What `make clean` does."""
+    remove = [sys.executable, "-m", "aihub.state", "remove", str(rig.state_dir)]
+    return subprocess.run(remove, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def assert_refusal(outcome: subprocess.CompletedProcess[str], *words: str) -> None:
     assert outcome.returncode == 2, outcome.stderr
     assert outcome.stdout == ""
@@ -96,8 +102,7 @@ def test_second_hub_on_the_same_folder(hub: Rig) -> None:
 
 
 def test_state_in_use_is_not_removed(hub: Rig) -> None:
-    remove = [sys.executable, "-m", "aihub.state", "remove", str(hub.state_dir)]
-    outcome = subprocess.run(remove, cwd=ROOT, capture_output=True, text=True, check=False)
+    outcome = remove_state(hub)
     assert outcome.returncode == 2
     assert str(hub.pid) in outcome.stderr
     assert hub.answers()
@@ -120,19 +125,26 @@ def test_second_start_time(make_hub: MakeHub) -> None:
     assert rig.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_every_way_to_stop_stops_everything(make_hub: MakeHub, number: signal.Signals) -> None:
+def test_interrupt_stops_everything(make_hub: MakeHub) -> None:
     rig = make_hub()
     rig.start()
     client = start_server(rig)
     api = rig.with_token(client, STUDENT)
     assert api.post(f"/user/{STUDENT}/api/kernels").status_code == 201
-    assert len(list(rig.processes())) >= 4
+    assert len(list(rig.processes())) >= 5, "hub, proxy, culler, server, kernel"
+    assert rig.stop() == 0
+    rig.assert_nothing_runs()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_other_signals_stop_everything_too(make_hub: MakeHub, number: signal.Signals) -> None:
+    rig = make_hub()
+    rig.start()
     assert rig.stop(number) == 0
     rig.assert_nothing_runs()
 
 
-@pytest.mark.parametrize("delay", [0.8, 1.6, 2.4], ids=str)
+@pytest.mark.parametrize("delay", [0.8, 2.0], ids=str)
 def test_stop_while_starting(make_hub: MakeHub, delay: float) -> None:
     rig = make_hub()
     rig.launch()
@@ -151,6 +163,7 @@ def test_a_killed_hub_is_followed_by_one_that_keeps_the_servers(make_hub: MakeHu
 
     rig.kill()
     assert server_answers(client), "the proxy and the server go on without the hub"
+    assert remove_state(rig).returncode == 2, "the folder is in use by them"
     culler.wait(5)
     rig.start()
 
