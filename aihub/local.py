@@ -168,6 +168,7 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         plan = admission.plan
         assert plan is not None, "an admission made in this process has its plan"
         progress.enter("storage")
+        self._check_home_is_free(plan)
         home = await asyncio.to_thread(self.site.folders.prepare, plan)
         progress.enter("image")
         environment = await self._environment(plan, progress)
@@ -175,6 +176,13 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         await self._start_process(admission, plan, home, environment)
         await self._answering()
         return f"http://127.0.0.1:{self.port}"
+
+    def _check_home_is_free(self, plan: Plan) -> None:
+        """One home has one `~/project`: while a server of another project uses it, the link may not be turned round."""
+        for name, other in self.user.spawners.items():
+            held = other.launched.entry if other is not self and other.launched else None
+            if held and held.project != plan.project and plan.home.id in {claim.id for claim in held.claims}:
+                raise RefusedError(Refusal(Reason.VOLUME_BUSY, {"server": name, "project": held.project}))
 
     async def _environment(self, plan: Plan, progress: Progress) -> Environment:
         label = f"{plan.image_name.plain or plan.stream} {plan.tag}"
