@@ -1,4 +1,4 @@
-"""Quotas: the one check, level by level and key by key."""
+"""Quotas: what is admitted, what is denied, and with which numbers."""
 
 from __future__ import annotations
 
@@ -9,129 +9,168 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aihub.quota import ADMIT, Amounts, Deny, Level, Quota, Quotas, check, denials
-from aihub.resources import Resources
+from aihub.resources import Resources, sort_keys
 
-ONE, TWO, THREE = (Resources({"servers": amount}) for amount in (1, 2, 3))
 GPU = "nvidia.com/gpu"
 
 
-def limit(**amounts: int) -> Quota:
-    return {key: Decimal(amount) for key, amount in amounts.items()}
+def quota(**ceilings: int) -> Quota:
+    return {key.replace("gpu", GPU): Decimal(value) for key, value in ceilings.items()}
+
+
+def amount(**amounts: int) -> Resources:
+    return Resources({key.replace("gpu", GPU): value for key, value in amounts.items()})
+
+
+def deny(level: Level, key: str, limit: int, used: int, requested: int) -> Deny:
+    return Deny(level, key, Decimal(limit), Decimal(used), Decimal(requested))
 
 
 @pytest.mark.parametrize(
-    ("request_", "usage", "quotas", "denied"),
+    ("request_", "usage", "quotas", "answer"),
     [
-        pytest.param(Amounts.everywhere(ONE), Amounts(), Quotas(), None, id="no-quota"),
-        pytest.param(Amounts.everywhere(ONE), Amounts.everywhere(ONE), Quotas(limit(servers=2)), None, id="just-fits"),
+        pytest.param(amount(cpu=4), Amounts(), Quotas(), ADMIT, id="no quota is no limit"),
+        pytest.param(amount(cpu=4), Amounts(), Quotas(project=quota(memory=1)), ADMIT, id="another key is no limit"),
+        pytest.param(amount(cpu=4), Amounts(), Quotas(project=quota(cpu=4)), ADMIT, id="up to the limit"),
         pytest.param(
-            Amounts.everywhere(ONE),
-            Amounts.everywhere(TWO),
-            Quotas(limit(servers=2)),
-            (Level.PROJECT, "servers", 2, 2, 1),
-            id="project",
+            amount(cpu=1), Amounts(project=amount(cpu=3)), Quotas(project=quota(cpu=4)), ADMIT, id="the last one fits"
         ),
         pytest.param(
-            Amounts.everywhere(ONE),
-            Amounts(member=TWO),
-            Quotas(limit(servers=2), limit(servers=2), limit(servers=2)),
-            (Level.MEMBER, "servers", 2, 2, 1),
-            id="member",
+            amount(cpu=2),
+            Amounts(project=amount(cpu=3)),
+            Quotas(project=quota(cpu=4)),
+            deny(Level.PROJECT, "cpu", 4, 3, 2),
+            id="one too many",
         ),
         pytest.param(
-            Amounts.everywhere(ONE),
-            Amounts(user=THREE),
-            Quotas(limit(servers=2), limit(servers=2), limit(servers=2)),
-            (Level.USER, "servers", 2, 3, 1),
-            id="user",
-        ),
-        pytest.param(
-            Amounts.everywhere(TWO),
+            amount(gpu=1),
             Amounts(),
-            Quotas(user=limit(servers=0), member=limit(servers=1)),
-            (Level.MEMBER, "servers", 1, 0, 2),
-            id="member-before-user",
+            Quotas(user=quota(gpu=0)),
+            deny(Level.USER, GPU, 0, 0, 1),
+            id="zero is none allowed",
+        ),
+        pytest.param(amount(cpu=1), Amounts(), Quotas(user=quota(gpu=0)), ADMIT, id="zero of what is not asked for"),
+        pytest.param(
+            amount(cpu=1),
+            Amounts(member=amount(cpu=2)),
+            Quotas(member=quota(cpu=2)),
+            deny(Level.MEMBER, "cpu", 2, 2, 1),
+            id="the member's own quota",
         ),
         pytest.param(
-            Amounts.everywhere(Resources({"servers": 1, "cpu": 2})),
+            amount(cpu=1),
+            Amounts(user=amount(cpu=2)),
+            Quotas(user=quota(cpu=2)),
+            deny(Level.USER, "cpu", 2, 2, 1),
+            id="the user's quota over all projects",
+        ),
+        pytest.param(
+            amount(cpu=1), Amounts(project=amount(cpu=9)), Quotas(member=quota(cpu=2)), ADMIT, id="levels are apart"
+        ),
+        pytest.param(
+            amount(servers=1, cpu=1),
+            Amounts.everywhere(amount(servers=1, cpu=1)),
+            Quotas(project=quota(cpu=1), member=quota(servers=1), user=quota(servers=1)),
+            deny(Level.PROJECT, "cpu", 1, 1, 1),
+            id="the project speaks before the member and the user",
+        ),
+        pytest.param(
+            amount(servers=1, cpu=1, gpu=1),
             Amounts(),
-            Quotas(limit(cpu=1, servers=0)),
-            (Level.PROJECT, "servers", 0, 0, 1),
-            id="servers-before-cpu",
-        ),
-        pytest.param(Amounts.everywhere(ONE), Amounts(), Quotas({GPU: Decimal(0)}), None, id="key-not-asked-for"),
-        pytest.param(
-            Amounts.everywhere(ONE),
-            Amounts.everywhere(Resources({GPU: 5})),
-            Quotas({GPU: Decimal(2)}),
-            None,
-            id="a-lowered-quota-stops-nothing-else",
+            Quotas(project=quota(gpu=0, cpu=0, servers=0)),
+            deny(Level.PROJECT, "servers", 0, 0, 1),
+            id="servers speak first within a level",
         ),
         pytest.param(
-            Amounts.everywhere(Resources({"cpu": Decimal("0.5")})),
-            Amounts.everywhere(Resources({"cpu": Decimal("1.6")})),
-            Quotas(limit(cpu=2)),
-            (Level.PROJECT, "cpu", 2, Decimal("1.6"), Decimal("0.5")),
-            id="fractions",
+            amount(gpu=1),
+            Amounts(project=amount(cpu=9)),
+            Quotas(project=quota(cpu=4, gpu=1)),
+            ADMIT,
+            id="a lowered quota stops nothing that does not ask for more of it",
         ),
     ],
 )
-def test_check(
-    request_: Amounts,
-    usage: Amounts,
-    quotas: Quotas,
-    denied: tuple[Level, str, int, Decimal | int, Decimal | int] | None,
-) -> None:
-    expected = Deny(denied[0], denied[1], *(Decimal(amount) for amount in denied[2:])) if denied else ADMIT
-    assert check(request_, usage, quotas) == expected
+def test_check(request_: Resources, usage: Amounts, quotas: Quotas, answer: object) -> None:
+    assert check(Amounts.everywhere(request_), usage, quotas) == answer
 
 
-def test_denials_name_every_quota_exceeded_in_order() -> None:
-    request_ = Amounts.everywhere(Resources({"servers": 1, "cpu": 1, GPU: 1}))
-    quotas = Quotas({GPU: Decimal(0), "servers": Decimal(0)}, {}, {"cpu": Decimal(0), "servers": Decimal(1)})
-    found = denials(request_, Amounts(), quotas)
-    assert [(denial.level, denial.key) for denial in found] == [
-        (Level.PROJECT, "servers"),
+def test_every_level_has_its_own_request() -> None:
+    request = Amounts(user=amount(storage=10))
+    quotas = Quotas(project=quota(storage=1), member=quota(storage=1), user=quota(storage=10))
+    assert check(request, Amounts(), quotas) == ADMIT
+
+
+@pytest.mark.parametrize(("limit", "used", "requested", "ever"), [(4, 4, 4, True), (4, 0, 5, False), (0, 0, 1, False)])
+def test_a_denial_knows_whether_waiting_can_help(limit: int, used: int, requested: int, ever: bool) -> None:
+    assert deny(Level.PROJECT, "cpu", limit, used, requested).ever is ever
+
+
+def test_denials_are_all_that_are_exceeded_in_the_order_of_the_rules() -> None:
+    quotas = Quotas(project=quota(storage=0, gpu=0), member=quota(memory=0), user=quota(cpu=0, servers=0))
+    request = Amounts.everywhere(amount(servers=1, cpu=1, memory=1, gpu=1, storage=1))
+    assert [(found.level, found.key) for found in denials(request, Amounts(), quotas)] == [
         (Level.PROJECT, GPU),
+        (Level.PROJECT, "storage"),
+        (Level.MEMBER, "memory"),
+        (Level.USER, "servers"),
         (Level.USER, "cpu"),
     ]
 
 
-@pytest.mark.parametrize(("requested", "ever"), [(3, False), (2, True), (1, True)])
-def test_a_denial_tells_whether_the_request_could_ever_fit(requested: int, *, ever: bool) -> None:
-    assert Deny(Level.USER, "servers", Decimal(2), Decimal(2), Decimal(requested)).ever is ever
+def test_usage_is_added_without_rounding() -> None:
+    used = Resources({"cpu": Decimal(10000000000000000000000000000)})
+    request = Amounts(project=Resources({"cpu": Decimal("0.000000001")}))
+    found = check(request, Amounts(project=used), Quotas(project=dict(used)))
+    assert isinstance(found, Deny)
 
 
-def test_amounts_are_kept_added_and_taken_level_by_level() -> None:
-    mixed = Amounts(ONE, TWO, THREE)
-    assert [mixed.at(level) for level in Level] == [ONE, TWO, THREE]
-    assert Amounts.everywhere(TWO) == Amounts(TWO, TWO, TWO)
-    assert mixed + Amounts(THREE, TWO, ONE) == Amounts.everywhere(Resources({"servers": 4}))
-    assert Amounts(THREE, THREE, Resources({"servers": 4})) - mixed == Amounts(TWO, ONE, ONE)
+def test_amounts_add_and_subtract_at_every_level() -> None:
+    one, two = Amounts(amount(cpu=1), amount(cpu=2), amount(cpu=3)), Amounts.everywhere(amount(cpu=1, servers=1))
+    assert one + two == Amounts(amount(cpu=2, servers=1), amount(cpu=3, servers=1), amount(cpu=4, servers=1))
+    assert (one + two) - two == one
 
 
-def test_quotas_are_kept_level_by_level() -> None:
-    quotas = Quotas(limit(servers=1), limit(servers=2), limit(servers=3))
-    assert [quotas.at(level)["servers"] for level in Level] == [1, 2, 3]
-    assert [Quotas().at(level) for level in Level] == [{}, {}, {}]
+keys = st.sampled_from(["servers", "cpu", "memory", GPU, "storage"])
+vectors = st.dictionaries(keys, st.integers(0, 5), max_size=4).map(Resources)
+levels = st.builds(Amounts, vectors, vectors, vectors)
+ceilings = st.dictionaries(keys, st.integers(0, 8).map(Decimal), max_size=4)
+limits = st.builds(Quotas, ceilings, ceilings, ceilings)
 
 
-_some = st.dictionaries(st.sampled_from(("servers", "cpu", GPU)), st.integers(0, 4))
-_vectors = _some.map(Resources)
-_quotas = _some.map(lambda amounts: limit(**amounts))
-
-
-@given(
-    st.builds(Amounts, _vectors, _vectors, _vectors),
-    st.builds(Amounts, _vectors, _vectors, _vectors),
-    st.builds(Quotas, _quotas, _quotas, _quotas),
-)
-def test_what_is_admitted_stays_within_every_quota_it_touches(
-    request_: Amounts, usage: Amounts, quotas: Quotas
-) -> None:
-    within = all(
-        usage.at(level)[key] + amount <= quotas.at(level).get(key, Decimal(99))
+@given(levels, levels, limits)
+def test_what_is_admitted_is_within_every_quota_it_touches(request: Amounts, usage: Amounts, quotas: Quotas) -> None:
+    after = usage + request
+    exceeded = [
+        (level, key)
         for level in Level
-        for key, amount in request_.at(level).items()
-    )
-    assert (check(request_, usage, quotas) == ADMIT) is within
+        for key, limit in quotas.at(level).items()
+        if request.at(level)[key] and after.at(level)[key] > limit
+    ]
+    assert (check(request, usage, quotas) == ADMIT) == (not exceeded)
+    assert {(found.level, found.key) for found in denials(request, usage, quotas)} == set(exceeded)
+
+
+@given(levels, levels, limits)
+def test_the_answer_is_the_first_denial_and_carries_the_numbers(
+    request: Amounts, usage: Amounts, quotas: Quotas
+) -> None:
+    found = denials(request, usage, quotas)
+    assert check(request, usage, quotas) == (found[0] if found else ADMIT)
+    order = list(Level)
+    places = [(order.index(one.level), sort_keys(quotas.at(one.level)).index(one.key)) for one in found]
+    assert places == sorted(places)
+    for one in found:
+        assert one.limit == quotas.at(one.level)[one.key]
+        assert one.used == usage.at(one.level)[one.key]
+        assert one.requested == request.at(one.level)[one.key]
+
+
+@given(levels, levels, limits)
+def test_a_request_for_nothing_is_always_admitted(usage: Amounts, more: Amounts, quotas: Quotas) -> None:
+    assert check(Amounts(), usage + more, quotas) == ADMIT
+
+
+@given(levels, levels, levels, limits)
+def test_more_usage_never_admits_more(request: Amounts, usage: Amounts, more: Amounts, quotas: Quotas) -> None:
+    if check(request, usage, quotas) != ADMIT:
+        assert check(request, usage + more, quotas) != ADMIT
