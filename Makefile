@@ -33,8 +33,7 @@ contracts: .venv/.dev ## who may import whom
 	$(BIN)/lint-imports
 
 mutants: .venv/.dev ## mutation tests of the policy, the quota and the ledger (long)
-	nice $(BIN)/mutmut run
-	$(BIN)/mutmut results
+	$(BIN)/python -m tests.mutation.run $(ARGS)
 
 bench: .venv/.dev ## measure what a person waits for
 	$(BIN)/python -m tests.bench
