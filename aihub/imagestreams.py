@@ -131,7 +131,7 @@ def _is_stream(one: Mapping[str, Tree], notes: _Notes) -> bool:
     if version == "v1" or (isinstance(version, str) and version.startswith("image.openshift.io/")):
         return True
     name = _mapping(one, "metadata", "metadata", _Notes(notes.file)).get("name")
-    place = replace(notes, stream=name if isinstance(name, str) else None)
+    place = replace(notes, stream=name if isinstance(name, str) and _STREAM_NAME.fullmatch(name) else None)
     place.add("apiVersion", f"{_picture(version)} is not image.openshift.io/v1: the stream was left out")
     return False
 

@@ -584,13 +584,22 @@ def test_an_alias_has_its_own_requirements_before_those_it_points_to() -> None:
     assert [tag.requirements for tag in stream.tags] == [("numpy",), ("numpy",), ()]
 
 
-def test_hostile_text_in_a_warning_is_short_and_inert() -> None:
+@pytest.mark.parametrize("api_version", ["image.openshift.io/v1", "example.org/v1"])
+def test_hostile_text_in_a_warning_is_short_and_inert(api_version: str) -> None:
     hostile = "\x1b[31m\N{RIGHT-TO-LEFT OVERRIDE}\0" + "x" * 10_000
-    found = read_documents(json.dumps(document(metadata={"name": hostile})), "file.yaml")
+    one_document = document(metadata={"name": hostile}, apiVersion=api_version)
+    found = read_documents(json.dumps(one_document), "file.yaml")
     assert len(found.warnings) == 1
-    message = found.warnings[0].message
-    assert message.isprintable()
-    assert len(message) < 200
+    assert str(found.warnings[0]).isprintable()
+    assert len(str(found.warnings[0])) < 200
+
+
+def test_a_key_that_is_there_twice_is_warned_of() -> None:
+    found = read_documents(yaml.safe_dump(document()) + "kind: ImageStream\n", "file.yaml")
+    assert [stream.name for stream in found.streams] == ["demo"]
+    assert [str(warning) for warning in found.warnings] == [
+        "file.yaml: in the document at line 1 the key 'kind' is there twice: the last one counts"
+    ]
 
 
 text_values = st.none() | st.booleans() | st.integers() | st.text(max_size=12)
