@@ -189,7 +189,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.store.close()
+        self.store.dispose()
 
     @property
     def site(self) -> Site:
