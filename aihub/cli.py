@@ -51,7 +51,7 @@ def version() -> None:
     help="Policy file or folder; may be given several times. Without it: the demo policy.",
 )
 def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
-    r"""Run a hub on this machine, for evaluation, demonstration and development.
+    """Run a hub on this machine, for evaluation, demonstration and development.
 
     Every user server is a process under your own account, so the hub listens on loopback only.
 
@@ -60,7 +60,7 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
       aihub run
       aihub run --port 8080 --state-dir ~/aihub
       aihub run --config course.yaml
-    """
+    """  # noqa: D301 - click reads the character \b
     from aihub.preflight import CannotRun
     from aihub.run import run as run_hub
     from aihub.serve import HubFailed

@@ -28,7 +28,7 @@ def images() -> None:
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print."
 )
 def list_images(files: tuple[Path, ...], form: str) -> None:
-    r"""Print the image streams that ImageStream documents hold, and what in them could not be used.
+    """Print the image streams that ImageStream documents hold, and what in them could not be used.
 
     A FILE holds one document, several, or a List, as YAML or JSON. Whatever is odd costs one item and gives a
     warning. Exit status: 0 when every file was read, 2 when one could not be read at all.
@@ -38,7 +38,7 @@ def list_images(files: tuple[Path, ...], form: str) -> None:
       aihub images list streams/*.yaml
       oc get imagestreams -o yaml > streams.yaml && aihub images list streams.yaml
       aihub images list --format json streams.yaml | jq -r '.streams[].name'
-    """
+    """  # noqa: D301 - click reads the character \b
     reads = [(file, _read(file)) for file in files]
     found = [read for _, read in reads if read is not None]
     if form == "json":

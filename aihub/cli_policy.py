@@ -37,7 +37,7 @@ FINE, FOUND, UNREADABLE = 0, 1, 2
     help="What to print; github makes annotations of a workflow run.",
 )
 def check(files: tuple[Path, ...], form: str) -> None:
-    r"""Check a policy file or folder; several are merged into one policy.
+    """Check a policy file or folder; several are merged into one policy.
 
     Everything that is wrong is printed at once, with its place and what to do. Exit status: 0 when the policy can be
     used (warnings allowed), 1 when it cannot, 2 when a file cannot be read.
@@ -47,7 +47,7 @@ def check(files: tuple[Path, ...], form: str) -> None:
       aihub check policy.yaml
       aihub check config/base config/term.yaml
       aihub check --format json policy.yaml | jq -r '.findings[].message'
-    """
+    """  # noqa: D301 - click reads the character \b
     from aihub.config import attempt
 
     loaded = attempt(files)
@@ -131,13 +131,13 @@ def _number(count: int, noun: str) -> str:
 
 @click.command()
 def schema() -> None:
-    r"""Print the JSON Schema of the policy file, for editors and other tools.
+    """Print the JSON Schema of the policy file, for editors and other tools.
 
     \b
     Examples:
       aihub schema > policy.schema.json
       (then, as the file's first line: # yaml-language-server: $schema=policy.schema.json)
-    """
+    """  # noqa: D301 - click reads the character \b
     from aihub.config import schema as policy_schema
 
     click.echo(json.dumps(policy_schema(), indent=2, ensure_ascii=False))
@@ -166,7 +166,7 @@ def why(
     files: tuple[Path, ...],
     **asked: str | int | None,
 ) -> None:
-    r"""Explain what PERSON may start: every rule, passed or failed.
+    """Explain what PERSON may start: every rule, passed or failed.
 
     Only the policy is asked: nothing counts as in use, and every machine as large enough. A persona of the policy
     file has its own groups unless --group gives others. Exit status: 0 when the start is admitted, 1 when it is
@@ -176,7 +176,7 @@ def why(
     Examples:
       aihub why student --project ml101 --profile gpu
       aihub why ada --group /courses/ml101/students --project ml101 --image pytorch:2.9 --config policy.yaml
-    """
+    """  # noqa: D301 - click reads the character \b
     from aihub.config import load
     from aihub.errors import PolicyFileError
     from aihub.facts import Facts

@@ -275,7 +275,7 @@ def _matches(pattern: str, path: KeyPath, document: Document, reader: _Reader) -
                 dotted(path),
                 f"no file matches {picture(pattern)}",
                 picture(pattern),
-                help=f"Paths are relative to {picture(Path(place.file).parent)}.",
+                help="Paths are relative to the folder of this file.",
             )
         )
     return found
@@ -384,7 +384,7 @@ def _existing_folder(written: str, path: KeyPath, document: Document, reader: _R
                 dotted(path),
                 f"there is no folder {picture(written)}",
                 picture(written),
-                help=f"Paths are relative to {picture(Path(place.file).parent)}.",
+                help="Paths are relative to the folder of this file.",
             )
         )
     return folder

@@ -179,13 +179,9 @@ LocalText = TypeAliasType(
 )
 
 
-def _user_name(value: str) -> str:
-    if value != value.strip() or "/" in value or len(value) > 255:
-        raise PydanticCustomError("name", "is no user name: no '/', no spaces around it, at most 255 characters")
-    return value
-
-
-UserName = Annotated[Line, AfterValidator(_user_name)]
+_USER_PATTERN = r"[^/\s\x00-\x1f]([^/\x00-\x1f]*[^/\s\x00-\x1f])?"
+_USER_RULE = "is no user name: no '/', no spaces around it, at most 255 characters"
+UserName = Annotated[str, _matching("name", _USER_PATTERN, _USER_RULE, 255, ["ada"])]
 
 
 def normalised_user(name: str) -> str:
@@ -599,7 +595,7 @@ class ProjectStorageModel(Model):
         default=None, title="Shared folder", description="A folder of the project, ~/project in its servers."
     )
     datasets: dict[Name, DatasetModel] = Field(
-        default_factory=dict, title="Datasets", description="Data to read, each under ~/datasets/<key>."
+        default_factory=dict, title="Datasets", description="Data to read, each under ~/datasets/ by its key."
     )
 
     def storage(self) -> ProjectStorage:
@@ -732,7 +728,7 @@ class PersonaModel(Model):
 
 
 class SignInModel(Model):
-    """How people sign in. Read at the start of the hub only."""
+    """Sign-in: the method and who is who. A change of the method needs a restart of the hub."""
 
     method: Literal["local"] = Field(
         default="local", title="Method", description="local: personas of this file, for one machine."
@@ -782,7 +778,7 @@ class PolicyDocument(Model):
     sign_in: SignInModel = Field(
         default_factory=SignInModel,
         title="Sign-in",
-        description="How people sign in; a change needs a restart of the hub.",
+        description="How people sign in, and as whom.",
     )
     machine: MachineModel | None = Field(
         default=None, title="Machine", description="Overrides of what is measured on one machine."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aihub.config import schema
@@ -36,7 +36,7 @@ _WORDS = """\
 | --- | --- |
 | quantity | A number or a text as Kubernetes writes it: `500m` is half a core, `2Gi` is 2147483648 bytes. |
 | duration | Days, hours, minutes and seconds in this order, one at least: `30m`, `2h`, `1h30m`. |
-| text or languages | A text, or a map from language to text: `{en: Small, zh_TW: 小型}`. `en`, else the first, serves the rest. |
+| text or languages | A text, or one by language: `{en: Small, zh_TW: 小型}`; `en`, else the first, serves the rest. |
 | image | `stream` or `stream:tag`. |
 """
 
@@ -44,44 +44,46 @@ _WORDS = """\
 def policy_reference() -> str:
     """The reference as Markdown: one table of keys for each part of the file, outermost first."""
     document = schema()
-    parts = (_section(name, document["$defs"][name]) for name in _order(document))
-    sections = [_HEAD, _WORDS, _section("Top level", document), *parts]
-    return "\n".join(sections)
+    parts = (_section(name, document["$defs"][name], places) for name, places in _parts(document).items())
+    return "\n".join([_HEAD, _WORDS, _section("Top level", document, []), *parts])
 
 
-def _order(document: Node) -> Iterator[str]:
-    """The parts in the order in which a reader meets them."""
-    seen: list[str] = []
-    waiting = [document]
-    while waiting:
-        for name in _references(waiting.pop(0)):
-            if name not in seen and "properties" in document["$defs"][name]:
-                seen.append(name)
-                waiting.append(document["$defs"][name])
-                yield name
+def _parts(document: Node) -> dict[str, list[str]]:
+    """The parts in the order in which a reader meets them, each with the paths where it may stand."""
+    found: dict[str, list[str]] = {}
+    waiting: list[tuple[Node, str]] = [(document, "")]
+    for node, path in waiting:
+        for key, each in node["properties"].items():
+            for name, below in _references(each, f"{path}{key}"):
+                if "properties" in document["$defs"][name]:
+                    found.setdefault(name, []).append(below)
+                    waiting.append((document["$defs"][name], f"{below}."))
+    return found
 
 
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        if "$ref" in node:
-            yield _name(node)
-        for key, value in node.items():
-            if key != "$defs":
-                yield from _references(value)
-    elif isinstance(node, list):
-        for each in node:
-            yield from _references(each)
+def _references(node: Node, path: str) -> Iterator[tuple[str, str]]:
+    """The parts that a value refers to, and the path that each then has; a name stands for every key of a map."""
+    if "$ref" in node:
+        yield _name(node), path
+    for choice in ("anyOf", "oneOf"):
+        for each in node.get(choice, []):
+            yield from _references(each, path)
+    for each in _map_values(node):
+        yield from _references(each, f"{path}.NAME")
+    if "items" in node:
+        yield from _references(node["items"], f"{path}[]")
 
 
 def _name(node: Node) -> str:
     return str(node["$ref"]).rpartition("/")[2]
 
 
-def _section(name: str, node: Node) -> str:
+def _section(name: str, node: Node, places: Sequence[str]) -> str:
     required = node.get("required", [])
     rows = [_row(key, each, required=key in required) for key, each in node["properties"].items()]
     table = ["| key | value | if absent | meaning |", "| --- | --- | --- | --- |", *rows]
-    return "\n".join([f"## {_title(name)}", "", node["description"], "", *table, ""])
+    at = [f"At {', '.join(f'`{place}`' for place in places)}.", ""] if places else []
+    return "\n".join([f"## {_title(name)}", "", node["description"], "", *at, *table, ""])
 
 
 def _title(name: str) -> str:
@@ -90,7 +92,7 @@ def _title(name: str) -> str:
 
 def _row(key: str, node: Node, *, required: bool) -> str:
     default = "**required**" if required else _default(node)
-    return f"| `{key}` | {_kind(node)} | {default} | {node['title']}. {_cell(node['description'])} |"
+    return f"| `{key}` | {_kind(node)} | {default} | {_cell(node['description'])} |"
 
 
 def _cell(text: str) -> str:
@@ -127,10 +129,16 @@ def _kind(node: Node) -> str:
 
 
 def _map_kind(node: Node) -> str:
+    values = _map_values(node)
+    return f"map of {_kind(values[0])}" if values else "map"
+
+
+def _map_values(node: Node) -> list[Node]:
+    """What the values of a map may be; none where they may be anything."""
     values = [*node.get("patternProperties", {}).values()]
     if isinstance(node.get("additionalProperties"), Mapping):
         values.append(node["additionalProperties"])
-    return f"map of {_kind(values[0])}" if values else "map"
+    return values
 
 
 if __name__ == "__main__":

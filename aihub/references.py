@@ -113,7 +113,7 @@ def _tags(checker: _Checker) -> None:
             path: Path = ("imageStreams", name, "tags", key)
             tag = stream.tags[key].tag(key)
             _tag_successor(checker, (*path, "successor"), name, tag)
-            if tag.image is None and tag.requirements is None:
+            if checker.whole and tag.image is None and tag.requirements is None:
                 checker.warn(
                     path,
                     "nothing-to-run",
@@ -210,7 +210,7 @@ def _profiles(checker: _Checker) -> None:
                 checker.error((*path, key, "limit"), "limit-below-request", message, "Raise the limit.")
         if profile.successor is not None:
             _profile_successor(checker, (*path, "successor"), profile, profile.successor)
-        if profile.groups == ():
+        if checker.whole and profile.groups == ():
             message = f"nobody may use the profile {name}: its list of groups is empty"
             checker.warn(
                 (*path, "groups"), "nobody", message, "List groups, or remove the key to open it to everybody."

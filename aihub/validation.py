@@ -39,22 +39,29 @@ _TRUTHS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "fals
 def validate(document: Document) -> tuple[PolicyDocument, tuple[Finding, ...]]:
     """The part of `document` that fits the models, and a finding for everything that does not."""
     raw = copy.deepcopy(document.value) if isinstance(document.value, dict) else {}
-    empty = list(_empty_values(raw, ()))
-    findings = [_empty_finding(document, path) for path in empty]
-    _cut(raw, empty)
+    removed = list(_empty_values(raw, ()))
+    findings = [_empty_finding(document, path) for path in removed]
+    _cut(raw, removed)
     for _ in range(ROUNDS):
         try:
             return PolicyDocument.model_validate(raw), tuple(findings)
         except ValidationError as error:
             mismatches = [_Mismatch(raw, each) for each in error.errors(include_url=False)]
-        # A key that is missing only because its value was cut out has its finding already.
-        findings.extend(
-            mismatch.finding(document)
-            for mismatch in mismatches
-            if mismatch.kind != "missing" or mismatch.path not in document.values
-        )
-        _cut(raw, [mismatch.cut for mismatch in mismatches])
+        findings.extend(each.finding(document) for each in mismatches if not _follows(each, removed, document))
+        removed += [mismatch.cut for mismatch in mismatches]
+        _cut(raw, removed[-len(mismatches) :])
     return PolicyDocument(), tuple(findings)
+
+
+def _follows(mismatch: _Mismatch, removed: Sequence[Path], document: Document) -> bool:
+    """Whether something is wrong only because a part of it was cut out, which has its finding already."""
+    if mismatch.kind == "missing":
+        return mismatch.path in document.values
+    return any(len(path) > len(mismatch.path) == _common(path, mismatch.path) for path in removed)
+
+
+def _common(path: Path, other: Path) -> int:
+    return next((at for at, (one, two) in enumerate(zip(path, other, strict=False)) if one != two), len(other))
 
 
 def _empty_values(value: Any, path: Path) -> Iterator[Path]:
@@ -246,7 +253,10 @@ def _kind(value: Any, wanted: str) -> str:
 
 def _near_resource(key: str, candidates: Sequence[str]) -> str:
     """A known resource; `gpu` means the accelerator that ends so."""
-    last = [candidate for candidate in candidates if candidate.rpartition("/")[2] == key.lower()]
+    word = key.lower().removesuffix("s")
+    last = [candidate for candidate in candidates if candidate.rpartition("/")[2] == word]
+    if not last and word == "gpu":
+        return "nvidia.com/gpu"
     return last[0] if last else nearest(key, candidates)
 
 
