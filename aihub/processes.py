@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import psutil
 
 CLOCK_SLACK = 0.05
 """Seconds by which two readings of one process's creation time may differ (its resolution is a clock tick)."""
+
+STARTING_LOOKS, STARTING_PAUSE = 50, 0.002
+"""How often, and how many seconds apart, a process without a command line is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class ProcessRecord:
     def of(cls, pid: int) -> ProcessRecord:
         """Describe the running process `pid`. Raises psutil.NoSuchProcess when there is none."""
         process = psutil.Process(pid)
-        return cls(pid, process.create_time(), tuple(process.cmdline()))
+        return cls(pid, process.create_time(), _command_of(process))
 
     def find(self) -> psutil.Process | None:
         """The process itself while it runs; None when it ended, is a zombie, or its pid belongs to another one now."""
@@ -45,6 +49,15 @@ class ProcessRecord:
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_text(json.dumps(asdict(self)))
         fresh.replace(path)
+
+
+def _command_of(process: psutil.Process) -> tuple[str, ...]:
+    """The command line; Linux shows none for a moment after the process was made, and none of a zombie for ever."""
+    for _ in range(STARTING_LOOKS):
+        if (command := tuple(process.cmdline())) or process.status() == psutil.STATUS_ZOMBIE:
+            return command
+        time.sleep(STARTING_PAUSE)
+    return ()
 
 
 def read_record(path: Path) -> ProcessRecord | None:

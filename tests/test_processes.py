@@ -95,3 +95,12 @@ def test_ended_process_is_not_found(start: StartChild) -> None:
     assert record.find() is None, "a zombie counts as ended"
     child.wait()
     assert record.find() is None
+
+
+def test_a_process_is_known_by_its_command_from_its_first_moment() -> None:
+    """Linux tells the parent that the child runs before the child's command line can be read, once in 50 times."""
+    for _ in range(150):
+        with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
+            record = ProcessRecord.of(child.pid)
+            child.kill()
+        assert record.command == ("sleep", "1000")
