@@ -153,6 +153,22 @@ async def test_cancelling_the_last_one_ends_the_installer_with_its_children(tmp_
     assert sorted(path.name for path in environments.root.iterdir()) == ["logs"]
 
 
+async def test_who_comes_while_an_abandoned_build_ends_gets_a_build_of_their_own(tmp_path: Path) -> None:
+    begun, ending = tmp_path / "begun", tmp_path / "ending"
+    slow = f"trap 'touch {ending}; sleep 0.5; exit 1' TERM; touch {begun}; while :; do sleep 0.05; done"
+    environments = Environments(tmp_path / "e", uv_program=installer(tmp_path, slow))
+    leaver = asyncio.create_task(environments.ensure(["a"], label="x", on_line=unheard))
+    await until(begun)
+    leaver.cancel()
+    await until(ending)
+    installer(tmp_path)
+    built = await environments.ensure(["a"], label="x", on_line=unheard)
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    assert environments.ready(["a"]) == built
+    assert folders(environments.root) == [built.path.name]
+
+
 async def test_a_failed_build_shows_the_last_lines_and_leaves_nothing(tmp_path: Path) -> None:
     failing = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; done; echo 'no such version'; exit 1"
     environments = Environments(tmp_path / "e", uv_program=installer(tmp_path, failing))
