@@ -419,7 +419,7 @@ class _Desk:
         if not running:
             return []
         return [
-            self.language.count(
+            self.language.say_n(
                 "{n} running server keeps {image} until it stops.",
                 "{n} running servers keep {image} until they stop.",
                 running,

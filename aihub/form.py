@@ -638,7 +638,7 @@ def _project_link(choice: ProjectChoices, current: str, language: Language) -> P
     return ProjectLink(
         project.name,
         language.text(project.display_name, project.name),
-        f"{_kind(project.kind, language)}{language.gettext(', ')}{_role(choice.role, language)}",
+        language.say("{kind}, {role}", kind=_kind(project.kind, language), role=_role(choice.role, language)),
         project.name == current,
     )
 

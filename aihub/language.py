@@ -42,7 +42,7 @@ class Language:
         """A translated sentence with `values` filled in. `message` is a literal that is marked for extraction."""
         return self.gettext(message).format(**values)
 
-    def count(self, singular: str, plural: str, number: int, /, **values: object) -> str:
+    def say_n(self, singular: str, plural: str, number: int, /, **values: object) -> str:
         """As `say`, in the form for `number`, which the sentence calls `n`."""
         return self.ngettext(singular, plural, number).format(n=number, **values)
 

@@ -228,14 +228,14 @@ def _invalid_options(voice: _Voice) -> Message:
     if field == "server-name":
         return _bad_server_name(voice)
     reasons = {
-        "not-json": voice.say("The request is no JSON document."),
-        "not-an-object": voice.say("They are no set of named values."),
-        "unknown-key": voice.say("There is no choice called “{name}”.", name=field),
+        "not-json": voice.say("The request is not a JSON document."),
+        "not-an-object": voice.say("They are not a set of named values."),
+        "unknown-key": voice.say("There is no option called “{name}”.", name=field),
         "not-text": voice.say("An id is text, not {value}.", value=value),
         "empty": voice.say("The value is empty."),
         "too-long": voice.say("The value is longer than any id."),
         "unprintable": voice.say("The value has characters that cannot be printed."),
-        "not-a-count": voice.say("“{value}” is no whole number from 0 to 1024.", value=value),
+        "not-a-count": voice.say("“{value}” is not a whole number from 0 to 1024.", value=value),
         "not-open": voice.say("This profile does not open {value} accelerators.", value=value),
     }
     known = field in ("project", "image", "profile", "acceleratorCount")
@@ -276,7 +276,7 @@ def _unknown_project(voice: _Voice) -> Message:
 
 def _not_member(voice: _Voice) -> Message:
     return Message(
-        voice.say("You are no member of {project}.", project=voice.project),
+        voice.say("You are not a member of {project}.", project=voice.project),
         voice.say("Admins see every project, and start servers of their own only where they are members."),
         voice.say("Choose a project of yours."),
         field="project",
