@@ -175,7 +175,7 @@ class Action(StrEnum):
 
 
 Decided = ImageDecision | str | None
-"""A value before or after a change: an ImageDecision (None: undecided) of SET_STATE, a reference or None of SET_DEFAULT."""
+"""Before or after a change: an ImageDecision (None: undecided) of SET_STATE, a reference or None of SET_DEFAULT."""
 
 
 @dataclass(frozen=True, slots=True)

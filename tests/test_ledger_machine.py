@@ -49,6 +49,14 @@ PATIENCE = 10.0
 ENDINGS = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.DONE, Outcome.FAILED, Outcome.LOST])
 PICK = st.integers(0, 999)
 
+Launch = tuple[ServerKey, str, str, int]
+LAUNCHES = st.tuples(
+    st.builds(ServerKey, st.sampled_from(PEOPLE), st.sampled_from(NAMES)),
+    st.sampled_from(PROJECTS),
+    st.sampled_from(sorted(CHARGES)),
+    st.integers(1, 4),
+)
+
 Scope = tuple[str, ...]
 Sums = Mapping[Scope, Mapping[str, Decimal]]
 
@@ -81,8 +89,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     steps: ClassVar[int] = 0
 
-    @initialize(roomy=st.booleans(), scope=st.sampled_from(HomeScope), tight=st.booleans())
-    def begin(self, roomy: bool, scope: HomeScope, tight: bool) -> None:
+    @initialize(
+        roomy=st.booleans(),
+        scope=st.sampled_from(HomeScope),
+        tight=st.booleans(),
+        launches=st.lists(LAUNCHES, max_size=8),
+    )
+    def begin(self, roomy: bool, scope: HomeScope, tight: bool, launches: list[Launch]) -> None:
         self.room = None if roomy else ROOM
         self.scope = scope
         self.now = 0.0
@@ -94,7 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.limits[("project", "ml")] = {"servers": Decimal(4), GPU: Decimal(2), "storage": 5 * GI}
             self.limits[("member", "ml")] = {"servers": Decimal(2), "cpu": Decimal("1.5")}
             self.limits[("user",)] = {"servers": Decimal(3), "storage": 2 * GI}
-        self.allowed: dict[tuple[Scope, str], Decimal] = {}
+        self.admitted: Sums = {}
         self.sent: dict[str, Entry] = {}  # creates that may still land
         self.live: dict[str, Entry] = {}
         self.stopping: set[str] = set()
@@ -103,6 +116,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.admitting: dict[asyncio.Task[Any], Entry] = {}
         self.hand: dict[str, Entry] = {}  # admitted by this process, nothing sent yet
         self.restart(Outcome.DONE, 0)
+        for launch in launches:
+            self.launch(launch)
 
     def teardown(self) -> None:
         if hasattr(self, "rows"):
@@ -123,9 +138,10 @@ class LedgerMachine(RuleBasedStateMachine):
         """Servers that are there or can still come to be."""
         return {**self.live, **self.sent, **self.hand, **{entry.id: entry for entry in self.admitting.values()}}
 
-    def real_claims(self) -> list[HeldClaim]:
+    def claims_of(self, entries: Iterable[Entry]) -> list[HeldClaim]:
+        """The claims that exist, and those that `entries` may make."""
         largest = dict(self.claims)
-        for entry in self.real().values():
+        for entry in entries:
             for claim in entry.claims:
                 if claim.id not in largest or size_of(claim) > size_of(largest[claim.id].claim):
                     largest[claim.id] = HeldClaim(claim, entry.server.person, entry.project)
@@ -231,14 +247,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.collect()
 
     @precondition(up)
-    @rule(
-        server=st.builds(ServerKey, st.sampled_from(PEOPLE), st.sampled_from(NAMES)),
-        project=st.sampled_from(PROJECTS),
-        profile=st.sampled_from(sorted(CHARGES)),
-        stages=st.integers(1, 4),
-    )
-    def launch(self, server: ServerKey, project: str, profile: str, stages: int) -> None:
+    @rule(launch=LAUNCHES)
+    def launch(self, launch: Launch) -> None:
         """Several steps of one start at once, so that a life of few steps is eventful."""
+        server, project, profile, stages = launch
         self.start(server.person, server.name, project, profile)
         held = self.hub.ledger.find(server)
         if held is None or held not in self.admitting.values() or self.now >= (held.deadline or 0):
@@ -248,8 +260,6 @@ class LedgerMachine(RuleBasedStateMachine):
         stations = (self.send_create, self.hand), (self.create_lands, self.sent), (self.see, self.live)
         for step, entries in stations[: stages - 1]:
             step(list(entries).index(held.id))
-
-    launch_another = launch
 
     def collect(self) -> None:
         """Take the admissions that have ended into hand."""
@@ -452,15 +462,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def quotas_hold(self) -> None:
         """Real usage is never above a limit, but for what was admitted before the limit was lowered."""
-        sums = sums_of(self.real().values(), self.real_claims())
-        allowed: dict[tuple[Scope, str], Decimal] = {}
-        for scope, amounts in sums.items():
+        real, admitted = self.real(), {**self.rows.open, **self.real()}
+        for scope, amounts in sums_of(real.values(), self.claims_of(real.values())).items():
             for key, used in amounts.items():
-                limit = self.limit(scope, key)
-                had = self.allowed.get((scope, key), Decimal(0))
+                limit, had = self.limit(scope, key), self.admitted.get(scope, {}).get(key, Decimal(0))
                 assert limit is None or used <= max(limit, had), (scope, key, used, limit, had)
-                allowed[scope, key] = used
-        self.allowed = allowed
+        self.admitted = sums_of(admitted.values(), self.claims_of(admitted.values()))
 
     @invariant()
     def nothing_real_is_forgotten(self) -> None:
@@ -478,6 +485,14 @@ class LedgerMachine(RuleBasedStateMachine):
         for entry in self.hub.ledger.entries():
             reserved = entry.phase is Phase.RESERVED
             assert not reserved or entry.id in self.real() or entry.id in self.rows.open, entry
+
+    @invariant()
+    def open_rows_are_accounted_for(self) -> None:
+        """With every answer in, a row is open for what was not seen running, or is known to be left over."""
+        if not self.up() or self.hub.jobs:
+            return
+        unseen = {entry.id for entry in self.hub.ledger.entries() if entry.phase is not Phase.RUNNING}
+        assert self.rows.open.keys() <= unseen | self.hub.admissions._unclosed
 
     @invariant()
     def sums_are_right(self) -> None:
