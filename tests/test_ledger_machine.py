@@ -541,7 +541,8 @@ def run(steps: int, first_seed: int, say: Callable[[str], None] = print) -> None
                 database=None,
                 print_blob=False,
                 report_multiple_bugs=False,
-                phases=[Phases.generate, Phases.shrink],
+                # Mutation tests load a profile that does not shrink.
+                phases=[phase for phase in (Phases.generate, Phases.shrink) if phase in settings().phases],
                 suppress_health_check=list(HealthCheck),
             ),
         )
