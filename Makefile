@@ -39,7 +39,7 @@ bench: .venv/.dev ## measure what a person waits for
 	$(BIN)/python -m tests.bench
 
 docs: .venv/.dev ## write the generated reference pages
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m aihub.reference > docs/reference/policy.md
 
 wheel: .venv/.dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

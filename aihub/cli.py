@@ -9,7 +9,7 @@ import click
 
 from aihub import __version__
 from aihub.cli_images import images
-from aihub.cli_policy import check, schema, why
+from aihub.cli_policy import check, print_findings, schema, why
 
 # Imports of what a command needs stand inside it: `aihub version` must not wait for JupyterHub to load.
 # ruff: noqa: PLC0415
@@ -61,12 +61,17 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
       aihub run --port 8080 --state-dir ~/aihub
       aihub run --config course.yaml
     """  # noqa: D301 - click reads the character \b
+    from aihub.errors import PolicyFileError
     from aihub.preflight import CannotRun
     from aihub.run import run as run_hub
     from aihub.serve import HubFailed
 
     try:
         run_hub(ip=ip, port=port, state_dir=state_dir, policy=policy, say=click.echo)
+    except PolicyFileError as error:
+        print_findings(error.findings, err=True)
+        click.echo("aihub run: the policy cannot be used, nothing was started", err=True)
+        sys.exit(2)
     except CannotRun as error:
         click.echo(f"aihub run: {error}", err=True)
         sys.exit(2)

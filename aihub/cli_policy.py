@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Imports of what a command needs stand inside it: `aihub version` must not wait for pydantic to load.
 # ruff: noqa: PLC0415
 
-__all__ = ["check", "schema", "why"]
+__all__ = ["check", "print_findings", "schema", "why"]
 
 FINE, FOUND, UNREADABLE = 0, 1, 2
 
@@ -65,7 +65,7 @@ def _status(loaded: Loaded) -> int:
 
 
 def _print_text(loaded: Loaded) -> None:
-    _print_findings(loaded.findings)
+    print_findings(loaded.findings)
     errors, warnings = _counts(loaded)
     policy = loaded.policy
     if errors or warnings:
@@ -79,7 +79,8 @@ def _print_text(loaded: Loaded) -> None:
         _say(f"{click.style('The policy is fine', fg='green')}: {', '.join(contents)}.")
 
 
-def _print_findings(findings: Iterable[Finding], *, err: bool = False) -> None:
+def print_findings(findings: Iterable[Finding], *, err: bool = False) -> None:
+    """Print every finding with its place, its value and what to do, to standard error if `err`."""
     for finding in findings:
         for line in _finding_lines(finding):
             _say(line, err=err)
@@ -186,7 +187,7 @@ def why(
     try:
         loaded = load(files or (demo_policy(),))
     except PolicyFileError as error:
-        _print_findings(error.findings, err=True)
+        print_findings(error.findings, err=True)
         sys.exit(UNREADABLE)
     somebody = _person(loaded, person, groups, admin=admin)
     options = {_KEYS[key]: value for key, value in asked.items() if value is not None}

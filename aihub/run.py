@@ -9,7 +9,7 @@ from pathlib import Path
 
 from traitlets.config import Config
 
-from aihub import hub, node, preflight, processes, state
+from aihub import config, hub, node, preflight, processes, state
 from aihub.machine import Machine, demo_policy
 from aihub.preflight import CannotRun
 from aihub.serve import HubFailed, serve
@@ -20,10 +20,13 @@ Say = Callable[[str], None]
 def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: Say) -> None:
     """Check this machine, fetch what is missing, and serve until told to stop.
 
-    Raises CannotRun, with nothing started, when something is in the way; HubFailed when the hub itself cannot start.
+    Raises CannotRun or PolicyFileError, with nothing started, when something is in the way; HubFailed when the hub
+    itself cannot start.
     """
     preflight.check_python(sys.version_info[:2])
     ip = preflight.check_address(ip)
+    policy = policy or (demo_policy(),)
+    config.load(policy)
     try:
         folder = state.open_state(state_dir)
         lock = state.lock_state(folder)
@@ -34,11 +37,11 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
             say("Stopped the proxy of a hub that did not end properly.")
         preflight.check_port(ip, port)
         machine = _settle(ip, port, folder, policy, say)
-        config = Config()
-        hub.setup(config, machine)
+        settings = Config()
+        hub.setup(settings, machine)
         say("Starting the hub …")
         try:
-            serve(config, machine, say)
+            serve(settings, machine, say)
         except HubFailed as error:
             raise HubFailed(f"the hub could not start: {error}; the whole story is in {folder.hub_log}") from error
 
@@ -56,6 +59,6 @@ def _settle(ip: str, port: int, folder: state.State, policy: tuple[Path, ...], s
         api_port=ports["api"],
         state=folder,
         cache=cache,
-        policy=policy or (demo_policy(),),
+        policy=policy,
         proxy_command=node.ensure_proxy(node.find_node(), cache, say),
     )

@@ -67,15 +67,17 @@ class MachineHub(JupyterHub):
             await self.initialize(argv)
             await self.start()
         except (Exception, SystemExit) as error:
-            self.log.critical("The hub could not start", exc_info=True)
+            # The terminal shows errors only: there, the one line that `aihub run` ends with is enough.
+            self.log.warning("The hub could not start", exc_info=True)
             await self._stop_started()
             raise HubFailed(f"{type(error).__name__}: {error}") from error
         self._stop_on_hangup(loop)
         if early:
             await self.shutdown_cancel_tasks(early[0])
             return
+        personas = ", ".join(AIHub.instance().sign_in.personas)
         self.say(f"\nAIHub is ready: {self.machine.url}")
-        self.say("Sign in as student, instructor or admin: one click each. Ctrl-C stops everything.")
+        self.say(f"Sign in with one click, without a password, as one of: {personas}. Ctrl-C stops everything.")
 
     async def shutdown_cancel_tasks(self, sig: signal.Signals | None = None) -> None:
         """Stop once, however often the signal comes."""

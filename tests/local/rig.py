@@ -19,6 +19,9 @@ from bs4 import BeautifulSoup
 from aihub.preflight import port_is_free
 
 ROOT = Path(__file__).parents[2]
+ONE_PROJECT = Path(__file__).with_name("one_project.yaml")
+"""A policy in which the user options `{}` start a server with the smallest image."""
+
 MARK = "AIHUB_TEST_RIG"
 PORTS = itertools.count(20000 + os.getpid() % 900 * 10, 10)
 
@@ -179,15 +182,19 @@ class Rig:
     def sign_in(self, persona: str) -> httpx.Client:
         """A signed-in client for pages and API, closed with the rig; it knows the hub's address and XSRF header."""
         client = self._client()
-        form = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("form", method="post")
-        assert form is not None, "the sign-in page has no form"
+        soup = BeautifulSoup(client.get("/hub/login").text, "html.parser")
+        button = soup.find("button", attrs={"name": "persona", "value": persona})
+        assert button is not None, f"the sign-in page has no button for {persona}"
+        form = button.find_parent("form")
+        assert form is not None
         hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
-        action = str(form.get("action") or "/hub/login")
-        answer = client.post(action, data={**hidden, "persona": persona, "username": persona, "password": ""})
-        assert answer.is_success, answer.text
+        client.post(str(form["action"]), data={**hidden, "persona": persona})
         client.get("/hub/home")
         xsrf = {c.path: c.value or "" for c in client.cookies.jar if c.name == "_xsrf"}
         client.headers["X-XSRFToken"] = xsrf.get("/hub/", "")
+        who = client.get("/hub/api/user")
+        assert who.is_success, f"{persona} could not sign in: {who.text}"
+        assert who.json()["name"] == persona
         return client
 
     def with_token(self, client: httpx.Client, persona: str) -> httpx.Client:

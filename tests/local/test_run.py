@@ -15,11 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.local.rig import ROOT, Rig, free_port, refused
+from tests.local.rig import ONE_PROJECT, ROOT, Rig, free_port, refused
 
 STUDENT = "student"
-START: dict[str, str] = {}
-"""User options of the server that these tests start."""
 
 MakeHub = Callable[..., Rig]
 
@@ -33,7 +31,7 @@ def busy_port() -> Iterator[int]:
 def start_server(rig: Rig) -> httpx.Client:
     """Start the student's server and enter it as a browser would; a client signed in to both."""
     client = rig.sign_in(STUDENT)
-    answer = client.post(f"/hub/api/users/{STUDENT}/server", json=START)
+    answer = client.post(f"/hub/api/users/{STUDENT}/server", json={})
     assert answer.status_code in (201, 202), answer.text
     wait_for(lambda: server_is_ready(client), "the student's server", rig)
     client.get(f"/user/{STUDENT}/lab")
@@ -95,6 +93,18 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert_refusal(refused("--state-dir", tmp_path / "file" / "s"), str(tmp_path / "file" / "s"), "--state-dir")
 
 
+def test_broken_policy_shows_every_finding_and_no_traceback(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("projects:\n  lab: {colour: red}\n  other: {profiles: {offer: [none]}}\n")
+    outcome = refused("--state-dir", tmp_path / "s", "--config", broken)
+    assert outcome.returncode == 2
+    assert f"{broken}:2:9: error:" in outcome.stderr
+    assert f"{broken}:3:" in outcome.stderr
+    assert outcome.stderr.splitlines()[-1] == "aihub run: the policy cannot be used, nothing was started"
+    assert "Traceback" not in outcome.stderr
+    assert not (tmp_path / "s").exists()
+
+
 def test_second_hub_on_the_same_folder(hub: Rig) -> None:
     outcome = refused("--state-dir", hub.state_dir, "--port", free_port())
     assert_refusal(outcome, str(hub.state_dir), str(hub.pid))
@@ -126,7 +136,7 @@ def test_second_start_time(make_hub: MakeHub) -> None:
 
 
 def test_interrupt_stops_everything(make_hub: MakeHub) -> None:
-    rig = make_hub()
+    rig = make_hub(policy=(ONE_PROJECT,))
     rig.start()
     client = start_server(rig)
     api = rig.with_token(client, STUDENT)
@@ -154,7 +164,7 @@ def test_stop_while_starting(make_hub: MakeHub, delay: float) -> None:
 
 
 def test_a_killed_hub_is_followed_by_one_that_keeps_the_servers(make_hub: MakeHub) -> None:
-    rig = make_hub()
+    rig = make_hub(policy=(ONE_PROJECT,))
     rig.start()
     client = start_server(rig)
     [proxy], [culler] = by_command(rig, "configurable-http-proxy"), by_command(rig, "aihub.orphan")
