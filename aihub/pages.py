@@ -155,7 +155,8 @@ class ServerFacts:
     """A server as the hub knows it. `name` "" is the default one; names of things are in the reader's language.
 
     `url` opens it (running) or shows its start (starting), `start` is the page that starts it again. `stops_at` is
-    when it will be stopped unless it is used, `ended_at` and `refusal` how the last run ended.
+    when it will be stopped unless it is used, `must_stop_at` when even if it is; `ended_at` and `refusal` tell how the
+    last run ended.
     """
 
     name: str
@@ -168,6 +169,7 @@ class ServerFacts:
     since: datetime | None = None
     used_at: datetime | None = None
     stops_at: datetime | None = None
+    must_stop_at: datetime | None = None
     ended_at: datetime | None = None
     refusal: Refusal | None = None
 
@@ -279,7 +281,9 @@ def _times(facts: ServerFacts, language: Language, now: datetime) -> str:
         else:
             parts.append(say("Since {time}, not used for {idle}.", time=since, idle=_minutes(idle, language)))
         if facts.stops_at and not _soon(facts, now):
-            parts.append(say("Will stop at {time} if it is not used.", time=language.moment(facts.stops_at, now)))
+            time = language.moment(facts.stops_at, now)
+            unused = say("Will stop at {time} if it is not used.", time=time)
+            parts.append(say("Will stop at {time}.", time=time) if _final(facts) else unused)
     return " ".join(parts)
 
 
@@ -291,10 +295,16 @@ def _soon(facts: ServerFacts, now: datetime) -> bool:
     return facts.state is ServerState.RUNNING and facts.stops_at is not None and facts.stops_at - now <= SOON
 
 
+def _final(facts: ServerFacts) -> bool:
+    return facts.stops_at is not None and facts.must_stop_at is not None and facts.stops_at >= facts.must_stop_at
+
+
 def _stop_warning(facts: ServerFacts, language: Language, now: datetime) -> str:
     if not _soon(facts, now) or facts.stops_at is None:
         return ""
     time = language.moment(facts.stops_at, now)
+    if _final(facts):
+        return language.say("Will stop at {time}, when its longest time is over. Save your work.", time=time)
     return language.say("Will stop at {time}. Open it and run something to keep it.", time=time)
 
 
