@@ -62,7 +62,10 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
       aihub run --config course.yaml
     """  # noqa: D301 - click reads the character \b
     from aihub.errors import PolicyFileError
+    from aihub.imports import skip_iri_grammar
     from aihub.preflight import CannotRun
+
+    skip_iri_grammar()
     from aihub.run import run as run_hub
     from aihub.serve import HubFailed
 
