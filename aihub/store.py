@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -256,9 +256,9 @@ class Store:
     def close(self, entry_id: str) -> None:
         """Close the row of a reservation; one that is closed or unknown stays as it is. Raises StoreError."""
         rows = _reservation.c
-        closing = update(_reservation).where(rows.id == entry_id, rows.closed.is_(None)).values(closed=self._clock())
+        close = update(_reservation).where(rows.id == entry_id, rows.closed.is_(None)).values(closed=self._clock())
         with self._transaction() as connection:
-            connection.execute(closing)
+            connection.execute(close)
 
     def open_rows(self) -> tuple[Entry, ...]:
         """Every open reservation, oldest first. Raises StoreError."""
@@ -370,13 +370,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _use_wal(engine: Engine) -> None:
     """Readers do not wait for writers. The mode is kept in the file."""
-    connection = engine.raw_connection()
+    # On the driver's connection: SQLAlchemy's would have begun a transaction, in which the mode cannot change.
     try:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
+        with closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
         raise StoreError(f"{engine.url.database}: {error}") from error
-    finally:
-        connection.close()
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:

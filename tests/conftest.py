@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.browsers import find_chromium
+from tests.store_rig import find_postgresql
 
 CHROMIUM = pytest.StashKey[str | None]()
 
@@ -34,5 +35,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[CHROMIUM] is None:
         terminalreporter.write_line("No Chromium on this machine: the browser tests were left out.")
+    if find_postgresql() is None:
+        terminalreporter.write_line("No PostgreSQL server on this machine: the store was tested on SQLite only.")
     if os.environ.get("CI") and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("A skipped test is a failure in CI.")
