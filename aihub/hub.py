@@ -10,9 +10,7 @@ from aihub.app import AIHub
 from aihub.i18n import TEMPLATES, template_vars
 from aihub.idle import CULLER_SCOPES
 from aihub.machine import Machine
-
-READ_SCOPE = "custom:aihub:read"
-DECIDE_SCOPE = "custom:aihub:decide"
+from aihub.scopes import DECIDE_SCOPE, READ_SCOPE
 
 
 def setup(c: Any, machine: Machine) -> None:

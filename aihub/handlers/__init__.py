@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aihub.handlers import assets, home, launch, server_api, spawn
+from aihub.handlers import api, assets, home, launch, server_api, spawn
 
 __all__ = ["routes"]
 
 
 def routes() -> list[Any]:
     """Every route of AIHub, relative to the hub's base URL."""
-    return [*assets.routes(), *home.routes(), *launch.routes(), *server_api.routes(), *spawn.routes()]
+    parts = (api, assets, home, launch, server_api, spawn)
+    return [route for part in parts for route in part.routes()]

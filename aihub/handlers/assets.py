@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 
+from aihub.handlers.base import PageHandler
 from aihub.i18n import COOKIE, STATIC, languages
 
 __all__ = ["LanguageHandler", "routes"]
@@ -20,7 +20,7 @@ class AssetHandler(web.StaticFileHandler):
         return 31_536_000 if self.get_argument("v", "") else 0
 
 
-class LanguageHandler(BaseHandler):
+class LanguageHandler(PageHandler):
     """Remember the language that was chosen, and go back."""
 
     def post(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from jupyterhub.handlers.base import BaseHandler
@@ -10,10 +12,13 @@ from tornado import web
 from aihub import i18n, messages
 from aihub.app import AIHub
 from aihub.errors import Refusal
+from aihub.form import Readiness, Situation
 from aihub.language import Language
+from aihub.policy import ProjectChoices, choices_for
 from aihub.projects import Person
+from aihub.scopes import READ_SCOPE
 
-__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler"]
+__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler", "choices_in", "situation"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -25,12 +30,34 @@ MAX_FIELDS = 200
 MAX_BODY = 256 * 1024
 
 
+def choices_in(aihub: AIHub, person: Person, project: str) -> ProjectChoices | None:
+    """What `person` may choose in one project, with verdicts as of now; None where it does not exist for them."""
+    found = aihub.policy.projects.get(project)
+    if found is None:
+        return None
+    alone = replace(aihub.policy, projects={project: found})
+    return next(iter(choices_for(alone, person, aihub.facts(person))), None)
+
+
+def situation(aihub: AIHub, current: ProjectChoices | None) -> Situation:
+    """When the facts were read (now), and how soon the images of the project shown can run."""
+    readiness = {}
+    for choice in current.images if current else ():
+        known = aihub.site.readiness(choice.tag.requirements)
+        if known is not None:
+            ready, seconds = known
+            readiness[choice.reference] = Readiness(ready, None if seconds is None else max(1, round(seconds)))
+    return Situation(datetime.now(UTC), readiness)
+
+
 class PageHandler(BaseHandler):
-    """A page of ours."""
+    """A page of ours. It is for people: a token, a running server's own above all, opens none (upstream.md 40)."""
 
     async def prepare(self) -> None:
-        """Refuse what no form of ours sends before anything reads it."""
+        """Refuse tokens, and what no form of ours sends, before anything reads it."""
         await super().prepare()
+        if (self.current_user or self.get_token()) and not self.has_scope(READ_SCOPE):
+            raise web.HTTPError(403, self.language.say("Pages are for people who signed in."))
         if len(self.request.body) > MAX_BODY or len(self.request.body_arguments) > MAX_FIELDS:
             raise web.HTTPError(413, "The form is too large.")
 

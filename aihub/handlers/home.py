@@ -18,7 +18,7 @@ from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
 from aihub.projects import Role
 
-__all__ = ["HomePage", "SignIn", "routes"]
+__all__ = ["HomePage", "SignIn", "aware", "routes", "server_state", "stop_time"]
 
 
 class SignIn(PageHandler, LoginHandler):
@@ -87,7 +87,7 @@ class HomePage(PageHandler):
         ending = self.aihub.ending(ServerKey(user.name, name))
         admission = spawner.launched if spawner is not None else None
         row = user.orm_spawners.get(name)
-        started, used = _aware(row.started if row else None), _aware(row.last_activity if row else None)
+        started, used = aware(row.started if row else None), aware(row.last_activity if row else None)
         running = state is pages.ServerState.RUNNING
         project, image, profile = what(admission) if admission else _last(row)
         return pages.ServerFacts(
@@ -139,7 +139,8 @@ def _last(row: Any) -> tuple[str, str, str]:
     return tuple(value if isinstance(value, str) else "" for value in (project, image, profile))  # type: ignore[return-value]
 
 
-def _aware(at: datetime | None) -> datetime | None:
+def aware(at: datetime | None) -> datetime | None:
+    """A time of the hub's database, which keeps no zone: it is UTC."""
     return at.replace(tzinfo=UTC) if at is not None else None
 
 

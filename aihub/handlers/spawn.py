@@ -22,17 +22,15 @@ from aihub.app import Ending
 from aihub.errors import Reason, Refusal
 from aihub.form import (
     Note,
-    Readiness,
     Refused,
     Remembered,
     Selection,
-    Situation,
     options_from_fields,
     preselect,
     size_of,
     spawn_page,
 )
-from aihub.handlers.base import PageHandler
+from aihub.handlers.base import PageHandler, situation
 from aihub.handlers.server_api import forget_server
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
@@ -106,12 +104,13 @@ class StartPage(PageHandler, SpawnHandler):
     ) -> None:
         """Show the form with `selection` in it and, after a refused submit, the reason."""
         for_user = "" if user is self.current_user else user.name
+        current = next((choice for choice in choices if choice.project.name == selection.project), None)
         page = spawn_page(
             choices,
             selection,
             self.language,
             action=self.start_address(user),
-            situation=self.situation(choices, selection),
+            situation=situation(self.aihub, current),
             refused=Refused((refusal,)) if refusal else Refused(),
             notes=notes,
             for_user=for_user,
@@ -124,17 +123,6 @@ class StartPage(PageHandler, SpawnHandler):
         if user is not self.current_user or server_name:
             parts += [user.escaped_name, server_name]
         return str(url_path_join(*(part for part in parts if part)))
-
-    def situation(self, choices: Sequence[ProjectChoices], selection: Selection) -> Situation:
-        """When the facts were read, and how soon the images of the shown project can run."""
-        current = next((choice for choice in choices if choice.project.name == selection.project), None)
-        readiness = {}
-        for choice in current.images if current else ():
-            known = self.aihub.site.readiness(choice.tag.requirements)
-            if known is not None:
-                ready, seconds = known
-                readiness[choice.reference] = Readiness(ready, None if seconds is None else max(1, round(seconds)))
-        return Situation(datetime.now(UTC), readiness)
 
     @web.authenticated
     async def post(self, user_name: str | None = None, server_name: str = "", display_name: str = "") -> None:  # noqa: ARG002  # the hub's signature
