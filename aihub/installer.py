@@ -61,16 +61,7 @@ async def run(command: list[str], *, pid_file: Path, on_line: Callable[[str], No
     it is, for `stop_left_over`. Cancelled, it ends the whole group first.
     Raises OSError when the command cannot be started.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        # From the root folder, so that the settings of no project around us reach the installer.
-        cwd="/",
-        env=variables_for(os.environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = await _begin(command)
     try:
         await asyncio.to_thread(_note, process.pid, pid_file)
         await _read(cast("asyncio.StreamReader", process.stdout), on_line)  # there is one: it was asked for
@@ -78,6 +69,28 @@ async def run(command: list[str], *, pid_file: Path, on_line: Callable[[str], No
     finally:
         await _end(process)
         await asyncio.to_thread(pid_file.unlink, missing_ok=True)
+
+
+async def _begin(command: list[str]) -> asyncio.subprocess.Process:
+    """The started command. Cancelled while it starts, asyncio would kill it and leave what it has started itself."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            # From the root folder, so that the settings of no project around us reach the installer.
+            cwd="/",
+            env=variables_for(os.environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):  # it could not be started: there is nothing to end
+            await _end(await starting)
+        raise
 
 
 def _note(pid: int, pid_file: Path) -> None:

@@ -67,11 +67,16 @@ async def test_a_line_without_an_end_is_bounded_and_broken_text_is_shown(tmp_pat
     assert lines == ["x" * 500, "\ufffd é"]
 
 
-async def test_a_child_that_ignores_the_polite_signal_ends_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ticks", [2, 1000])
+async def test_a_child_that_ignores_the_polite_signal_ends_too(tmp_path: Path, ticks: int) -> None:
+    """Cancelled while it runs, and after two ticks of the event loop, when asyncio is still setting it up."""
     child = tmp_path / "child"
     stubborn = f"sh -c 'trap \"\" TERM; echo $$ > {child}.new; mv {child}.new {child}; sleep 1000; sleep 1000' & wait"
     task = asyncio.create_task(heard(tmp_path, stubborn))
-    await begun(child)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    while not child.exists():
+        time.sleep(0.01)  # noqa: ASYNC251 - on purpose: the event loop must not go on
     process = psutil.Process(int(child.read_text()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
