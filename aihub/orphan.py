@@ -26,7 +26,8 @@ def exit_with_parent(parent: int) -> None:
 
 def command(module: str, *arguments: str) -> list[str]:
     """The command line for a managed service of this hub (a child of the calling process)."""
-    return [sys.executable, "-m", "aihub.orphan", str(os.getpid()), module, *arguments]
+    # -P: a file `random.py` in the current folder is not to be imported by the service.
+    return [sys.executable, "-P", "-m", "aihub.orphan", str(os.getpid()), module, *arguments]
 
 
 def main() -> None:

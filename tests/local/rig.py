@@ -153,7 +153,7 @@ class Rig:
             process.environ().get(MARK) == str(self.folder)
             or any(str(self.folder) in argument for argument in command)
             or process.cwd().startswith(str(self.folder))
-            or any(command[1:4] == ["-m", "aihub.orphan", str(pid)] for pid in self.pids)
+            or any(command[2:5] == ["-m", "aihub.orphan", str(pid)] for pid in self.pids)
         )
 
     def assert_nothing_runs(self, within: float = 10) -> None:
