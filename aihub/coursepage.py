@@ -231,6 +231,7 @@ def project_page(
     """The page of the project that `choices` are of, as its instructor or an admin sees it."""
     desk = _Desk(policy, choices, decisions, facts, language)
     project = choices.project
+    start_in = language.say("Start in AIHub")
     meters = meter_groups([choices], language, levels=(Level.PROJECT,), prefix="quota")
     return ProjectPage(
         id=project.name,
@@ -249,7 +250,7 @@ def project_page(
         each_member=desk.each_member(),
         contact=contact(language.text(project.contact)),
         launch=facts.launch,
-        badge=f"[![{language.say('Start in AIHub')}]({facts.badge})]({facts.launch})",
+        badge=f"[![{start_in}]({facts.badge})]({facts.launch})",
         history=tuple(desk.change(each) for each in facts.changes),
         as_of=language.clock(facts.now),
         as_of_iso=facts.now.isoformat(),

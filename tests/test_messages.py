@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aihub.errors import Parameter, Reason, Refusal
+from aihub.i18n import Catalogues
+from aihub.language import Language
+from aihub.messages import Names, amount, card_sentence, names_of, plain, resource_name, rule_name, sentence, stage, status_of
+from aihub.policy import Rule
+from aihub.spawner import STAGES
+from tests.page_samples import choices
+
+ENGLISH = Language()
+CHINESE = Catalogues.load().languages["zh_TW"]
+NAMES = Names(
+    projects={"ml101": "Machine Learning 101"},
+    images={"pytorch:2.9": "PyTorch 2.9", "pytorch:3": "PyTorch 3"},
+    profiles={"gpu": "One GPU", "small": "Small"},
+    contacts={"ml101": "ml101-help@example.org"},
+)
+GPU_QUOTA: dict[str, Parameter] = {
+    "project": "ml101", "key": "nvidia.com/gpu", "limit": "1", "used": "1", "requested": "1", "ever": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", [ENGLISH, CHINESE], ids=lambda language: language.code)
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_words_even_without_parameters(reason: Reason, language: Language) -> None:
+    message = sentence(Refusal(reason), language)
+    assert message.what
+    assert message.why
+    assert "{" not in message.text
+    assert plain(Refusal(reason), language)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_translated(reason: Reason) -> None:
+    english, chinese = sentence(Refusal(reason), ENGLISH), sentence(Refusal(reason), CHINESE)
+    assert english.what != chinese.what
+    assert english.why != chinese.why
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_status_is_never_counted_as_a_broken_hub(reason: Reason) -> None:
+    assert 400 <= status_of(reason) < 500 or status_of(reason) == 503
+
+
+SENTENCES = {
+    "member's quota": (
+        Refusal(Reason.QUOTA_MEMBER, GPU_QUOTA),
+        "Your limit in Machine Learning 101: 1 nvidia.com/gpu, you use 1, this start asks for 1.",
+        "Stop one of your servers in this project first.",
+    ),
+    "quota that can never hold it": (
+        Refusal(Reason.QUOTA_PROJECT, {**GPU_QUOTA, "limit": "0", "used": "0", "ever": False}),
+        "Limit of Machine Learning 101: 0 nvidia.com/gpu, in use 0, this start asks for 1.",
+        "Choose a smaller profile.",
+    ),
+    "user's quota": (
+        Refusal(Reason.QUOTA_USER, {**GPU_QUOTA, "key": "servers", "limit": "3", "used": "3"}),
+        "Your limit over all projects: 3 servers, you use 3, this start asks for 1.",
+        "Stop one of your servers first.",
+    ),
+    "no accelerator at all": (
+        Refusal(Reason.NEVER_FITS, {"profile": "gpu", "key": "nvidia.com/gpu", "requested": "1", "total": "0"}),
+        "Never fits: this machine has no nvidia.com/gpu.",
+        "Choose another profile.",
+    ),
+    "too large for several machines": (
+        Refusal(
+            Reason.NEVER_FITS,
+            {"profile": "gpu", "key": "memory", "requested": "2 TiB", "total": "64 GiB", "machines": 3},
+        ),
+        "Never fits: it needs 2 TiB memory, the largest machine has 64 GiB memory.",
+        "Choose another profile.",
+    ),
+    "no room": (
+        Refusal(Reason.NO_CAPACITY, {"profile": "gpu", "key": "cpu", "requested": "4", "free": "2", "total": "16"}),
+        "It needs 4 CPU; 2 of 16 are free.",
+        "Choose a smaller profile, or try again when somebody has stopped a server.",
+    ),
+    "retired with a successor": (
+        Refusal(Reason.IMAGE_RETIRED, {"image": "pytorch:2.9", "project": "ml101", "successor": "pytorch:3"}),
+        "Retired images are not started any more.",
+        "Choose PyTorch 3 instead.",
+    ),
+    "retired without one": (
+        Refusal(Reason.IMAGE_RETIRED, {"image": "pytorch:2.9", "project": "ml101", "successor": None}),
+        "Retired images are not started any more.",
+        "Choose another image.",
+    ),
+    "not resolved yet": (
+        Refusal(Reason.IMAGE_UNRESOLVED, {"image": "pytorch:2.9", "waiting": True}),
+        "It is still being looked up.",
+        "Try again in a minute, or choose another image.",
+    ),
+    "never resolved": (
+        Refusal(Reason.IMAGE_UNRESOLVED, {"image": "pytorch:2.9", "waiting": False}),
+        "It cannot be started on this hub.",
+        "Choose another image.",
+    ),
+    "unfit": (
+        Refusal(
+            Reason.PROFILE_UNFIT,
+            {"profile": "gpu", "image": "pytorch:2.9", "key": "nvidia.com/gpu", "suits": ("amd.com/gpu", "x.y/z")},
+        ),
+        "The image is made for amd.com/gpu, x.y/z, not for nvidia.com/gpu.",
+        "Choose another profile or another image.",
+    ),
+    "full disk": (
+        Refusal(Reason.STORAGE_FULL, {"path": "/srv/homes/a"}),
+        "Nothing can be written to /srv/homes/a.",
+        "Delete files you do not need, or ask for more space.",
+    ),
+    "server's name": (
+        Refusal(
+            Reason.INVALID_OPTIONS,
+            {"field": "server-name", "problem": "characters", "value": "A B", "suggestion": "a-b"},
+        ),
+        "A name has 1 to 30 small letters, digits and single hyphens, "
+        "begins with a letter and ends with a letter or digit.",
+        "For example “a-b”.",
+    ),
+    "count": (
+        Refusal(Reason.INVALID_OPTIONS, {"field": "acceleratorCount", "problem": "not-open", "value": "3"}),
+        "This profile does not open 3 accelerators.",
+        "Choose again on the start page.",
+    ),
+    "unknown key": (
+        Refusal(Reason.INVALID_OPTIONS, {"field": "evil", "problem": "unknown-key", "value": "evil"}),
+        "There is no option called “evil”.",
+        "Choose again on the start page.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "why", "way"), SENTENCES.values(), ids=SENTENCES.keys())
+def test_a_reason_names_limit_use_owner_and_way_on(refusal: Refusal, why: str, way: str) -> None:
+    message = sentence(refusal, ENGLISH, NAMES)
+    assert (message.why, message.way) == (why, way)
+    assert card_sentence(refusal, ENGLISH, NAMES) == why
+
+
+FIELDS = {
+    "project": Refusal(Reason.UNKNOWN_PROJECT, {"project": "x"}),
+    "image": Refusal(Reason.IMAGE_NOT_OFFERED, {"image": "x:1", "project": "ml101"}),
+    "profile": Refusal(Reason.QUOTA_MEMBER, GPU_QUOTA),
+    "acceleratorCount": Refusal(Reason.INVALID_OPTIONS, {"field": "acceleratorCount", "problem": "not-a-count"}),
+    "server-name": Refusal(Reason.INVALID_OPTIONS, {"field": "server-name", "problem": "start", "value": "1"}),
+    "": Refusal(Reason.INVALID_OPTIONS, {"field": "<b>", "problem": "unknown-key"}),
+}
+
+
+@pytest.mark.parametrize(("field", "refusal"), FIELDS.items(), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_field_at_fault_is_named(field: str, refusal: Refusal) -> None:
+    assert sentence(refusal, ENGLISH).field == field
+
+
+def test_the_projects_contact_is_named_and_the_refusals_own_goes_first() -> None:
+    assert sentence(Refusal(Reason.QUOTA_MEMBER, GPU_QUOTA), ENGLISH, NAMES).contact == "ml101-help@example.org"
+    own = Refusal(Reason.QUOTA_MEMBER, {**GPU_QUOTA, "contact": "me"})
+    assert sentence(own, ENGLISH, NAMES).contact == "me"
+    assert plain(own, ENGLISH, NAMES).endswith("Ask me.")
+
+
+def test_lines_of_a_log_are_passed_on() -> None:
+    refusal = Refusal(Reason.BUILD_FAILED, {"image": "pytorch:2.9", "lines": ("a", "b")})
+    assert sentence(refusal, ENGLISH).lines == ("a", "b")
+
+
+def test_an_outsider_does_not_learn_what_a_project_is_called() -> None:
+    refusal = Refusal(Reason.UNKNOWN_PROJECT, {"project": "ml101"})
+    assert "Machine Learning" not in plain(refusal, ENGLISH, NAMES)
+
+
+def test_names_are_those_of_the_choices_in_the_language() -> None:
+    names = names_of(choices(), CHINESE)
+    assert names.projects["ml101"] == "機器學習導論"
+    assert names.images["scipy:2026"] == "資料科學 2026"
+    assert names.profiles["small"] == "小型"
+    assert names.contacts["ml101"] == "ml101-help@example.org"
+
+
+@pytest.mark.parametrize(
+    ("key", "formatted", "words"),
+    [
+        ("servers", "1", "1 server"),
+        ("servers", "2", "2 servers"),
+        ("servers", "≈ 2", "≈ 2 servers"),
+        ("cpu", "0.5", "0.5 CPU"),
+        ("memory", "8 GiB", "8 GiB memory"),
+        ("storage", "10 GiB", "10 GiB storage"),
+        ("nvidia.com/gpu", "1", "1 nvidia.com/gpu"),
+    ],
+)
+def test_amounts_name_their_resource(key: str, formatted: str, words: str) -> None:
+    assert amount(key, formatted, ENGLISH) == words
+
+
+def test_an_accelerator_keeps_its_name() -> None:
+    assert resource_name("nvidia.com/gpu", CHINESE) == "nvidia.com/gpu"
+    assert resource_name("memory", CHINESE) == "記憶體"
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_every_rule_has_a_name_in_each_language(rule: Rule) -> None:
+    assert rule_name(rule, ENGLISH) != rule_name(rule, CHINESE)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_of_a_start_has_a_name(name: str) -> None:
+    assert stage(name) != name
+    assert stage(name) != stage(name, CHINESE)
+
+
+def test_sentences_hold_no_markup() -> None:
+    text = Path(__file__).parents[1].joinpath("aihub/messages.py").read_text()
+    assert "<" not in text.partition("# --- one sentence")[2].replace("<=", "").replace("->", "")
