@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -26,7 +27,8 @@ def setup(c: Any, machine: Machine) -> None:
     _start_servers(c)
     _show_pages(c)
     c.AIHub.policy_paths = [str(path) for path in machine.policy]
-    c.AIHub.database_url = f"sqlite:///{machine.state.database}"
+    # From the environment, because a PostgreSQL address holds a password.
+    c.AIHub.database_url = os.environ.get(DATABASE_URL) or f"sqlite:///{machine.state.database}"
 
 
 def _listen(c: Any, machine: Machine) -> None:

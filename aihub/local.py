@@ -32,6 +32,7 @@ from aihub.config import Loaded, MachineSettings
 from aihub.environments import BuildError, Environment, Environments, FolderError
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.folders import Folders
+from aihub.idle import activity_interval
 from aihub.kernels import DROPPED, server_settings, write_kernel
 from aihub.ledger import Entry, Room, ServerKey
 from aihub.names import safe_name
@@ -203,6 +204,7 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         self.environment_variables = {
             **settings.variables,
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERHUB_ACTIVITY_INTERVAL": str(activity_interval(plan.idle.stop_after)),
             **accelerators.visible(plan.accelerator, admission.entry.devices),
         }
         self.args = [*settings.arguments, *(["--allow-root"] if os.geteuid() == 0 else [])]
