@@ -23,6 +23,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import (
     JSON,
+    URL,
     Column,
     Connection,
     DateTime,
@@ -208,9 +209,10 @@ class Conflict:
 
 
 class Store:
-    """AIHub's database at an SQLAlchemy URL (`sqlite:////folder/aihub.sqlite`, `postgresql+psycopg://…`).
+    """AIHub's database at a URL: `sqlite:////folder/aihub.sqlite`, `postgresql://user:password@host/database`.
 
     `upgrade` comes first. A Store is a ReservationPort of the ledger; `clock` gives Unix seconds for its rows.
+    Raises StoreError for a URL of anything else, or where the extra `aihub[postgresql]` is missing.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -340,15 +342,30 @@ def _errors_of(engine: Engine) -> Iterator[None]:
 
 
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": _PATIENCE}, pool_timeout=_PATIENCE)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    engine = create_engine(
-        parsed, connect_args={"connect_timeout": _PATIENCE}, pool_timeout=_PATIENCE, pool_pre_ping=True
-    )
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        if parsed.get_backend_name() == "postgresql":
+            return _postgresql(parsed.set(drivername="postgresql+psycopg"))
+    except ImportError as error:
+        raise StoreError("PostgreSQL needs the extra `aihub[postgresql]`") from error
+    except (SQLAlchemyError, ValueError):
+        # Without the cause: an address that is cut at the wrong place shows parts of the password.
+        raise StoreError("the database's address is not a URL that SQLAlchemy can read") from None
+    raise StoreError(f"{parsed.drivername} is neither sqlite nor postgresql")
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE}, pool_timeout=_PATIENCE)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    arguments = {"connect_timeout": _PATIENCE}
+    engine = create_engine(url, connect_args=arguments, pool_timeout=_PATIENCE, pool_pre_ping=True)
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
 

@@ -244,6 +244,19 @@ def test_no_database_is_a_store_error_without_the_password(url: str) -> None:
     store.dispose()
 
 
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://ada:secret@host/aihub", "postgresql://ada@host:secret/aihub"])
+def test_an_unusable_address_is_a_store_error_without_the_password(url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_every_postgresql_address_uses_the_driver_that_comes_with_aihub(driver: str) -> None:
+    store = Store(f"{driver}://ada@host/aihub")
+    assert store._engine.url.drivername == "postgresql+psycopg"
+
+
 def test_a_locked_sqlite_file_is_a_store_error_and_then_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
