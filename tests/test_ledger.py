@@ -657,6 +657,27 @@ def test_an_entry_goes_through_json_exactly() -> None:
     }
 
 
+def test_what_is_not_said_of_an_entry_is_empty() -> None:
+    assert Entry("r1", ADA, "ml", NOTHING).as_dict() == {
+        "id": "r1",
+        "person": "ada",
+        "server": "",
+        "project": "ml",
+        "charge": {},
+        "claims": [],
+        "accelerator": None,
+        "devices": [],
+        "phase": "reserved",
+        "deadline": None,
+        "objectName": "",
+        "uid": "",
+    }
+    assert [phase.value for phase in Phase] == ["reserved", "running", "releasing"]
+    plain = Request(ADA, "ml", SMALL, 60.0)
+    assert (plain.claims, plain.accelerator, plain.quotas) == ((), None, Quotas())
+    assert (plain.object_name, plain.profile) == ("", "")
+
+
 def plan(accelerator: str | None, count: int) -> Plan:
     return Plan(
         person="ada",
