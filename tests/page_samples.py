@@ -336,12 +336,13 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
 }
 
 
+ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, auto_reload=False)
+"""As the hub makes its own (`JupyterHub.init_tornado_settings`)."""
+
+
 def render(name: str, language: Language, languages: tuple[Language, ...], mark: Mark = unmarked) -> str:
-    """The HTML of a sample page, rendered as the hub does it (`JupyterHub.init_tornado_settings`: autoescape on)."""
+    """The HTML of a sample page."""
     template, make = PAGES[name]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.Undefined
-    )
     signed_in = name not in ("sign-in", "signed-out")
     chrome = Chrome(
         projects=True,
@@ -351,7 +352,7 @@ def render(name: str, language: Language, languages: tuple[Language, ...], mark:
         announcements=(Text(mark("Maintenance on Tuesday.")),) if name == "home" else (),
     )
     status = int(name.rpartition("-")[2]) if name.startswith("error-") else 200
-    return environment.get_template(template).render(
+    return ENVIRONMENT.get_template(template).render(
         page=make(language, mark),
         here=Here(language, languages, "/hub/", "/hub/home?a=1&b=2"),
         chrome=chrome if signed_in else None,

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from aihub.i18n import PSEUDO, STATIC, TEMPLATES, Catalogues
+from tests.page_samples import PAGES, Mark, render, unmarked
+
+CATALOGUES = Catalogues.load(pseudo=True, zone=UTC)
+LANGUAGES = tuple(CATALOGUES.languages.values())
+GOLDEN = Path(__file__).with_name("data") / "pages"
+EVERY_PAGE = pytest.mark.parametrize("name", PAGES)
+
+
+def page(name: str, code: str = "en", mark: Mark = unmarked) -> BeautifulSoup:
+    return BeautifulSoup(html(name, code, mark), "html.parser")
+
+
+def html(name: str, code: str = "en", mark: Mark = unmarked) -> str:
+    return render(name, CATALOGUES.languages[code], LANGUAGES, mark)
+
+
+@pytest.mark.parametrize("name", ["sign-in", "home", "spawn", "spawn-refused", "progress", "stopped", "project"])
+@pytest.mark.parametrize("code", ["en", "zh_TW"])
+def test_a_page_is_as_it_was_agreed(name: str, code: str) -> None:
+    """`AIHUB_WRITE_GOLDEN=1` writes the files anew; look at what changed before it is committed."""
+    path = GOLDEN / f"{name}.{code}.html"
+    # Addresses of static files change with their content, and the version with every release.
+    shown = re.sub(r"\?v=[0-9a-f]{12}|AIHub \d[^<]*", "", html(name, code))
+    if os.environ.get("AIHUB_WRITE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(shown, encoding="utf-8")
+    assert shown == path.read_text(encoding="utf-8")
+
+
+# --- structure -------------------------------------------------------------------------------------------------------
+
+
+@EVERY_PAGE
+def test_a_page_has_one_main_one_title_and_headings_in_order(name: str) -> None:
+    found = page(name)
+    assert len(found.find_all("main")) == 1
+    assert len(found.find_all("h1")) == 1
+    levels = [int(heading.name[1]) for heading in found.select("main :is(h1, h2, h3, h4)")]
+    assert all(after - before <= 1 for before, after in zip([0, *levels], levels, strict=False)), levels
+    assert found.title is not None
+    assert found.title.get_text().endswith(" – AIHub")
+
+
+@EVERY_PAGE
+def test_ids_are_unique_and_references_lead_somewhere(name: str) -> None:
+    found = page(name)
+    ids = [each["id"] for each in found.find_all(id=True)]
+    assert len(ids) == len(set(ids)), sorted(each for each in ids if ids.count(each) > 1)
+    for attribute in ("for", "form", "aria-labelledby", "aria-describedby"):
+        for each in found.find_all(attrs={attribute: True}):
+            wanted = str(each[attribute] if attribute != "for" else each["for"]).split()
+            wanted = wanted if not isinstance(each[attribute], list) else list(each[attribute])
+            assert set(wanted) <= set(ids), f"{attribute}={wanted}"
+    for link in found.find_all("a", href=re.compile("^#")):
+        assert link["href"][1:] in ids, link["href"]
+    for use in found.find_all("use"):
+        assert use["href"][1:] in ids, use["href"]
+
+
+@EVERY_PAGE
+def test_every_field_and_button_has_a_name(name: str) -> None:
+    found = page(name)
+    labelled = {label["for"] for label in found.find_all("label")}
+    for field in found.select("input:not([type=hidden]), select"):
+        assert field.get("id") in labelled or field.get("aria-labelledby"), field
+    for control in found.select("button, a, summary"):
+        assert control.get_text(strip=True) or control.get("aria-label"), control
+    for meter in found.select("meter, progress"):
+        assert meter.get("aria-labelledby"), meter
+
+
+@EVERY_PAGE
+def test_a_page_works_without_script_and_under_a_strict_policy(name: str) -> None:
+    found = page(name)
+    for script in found.find_all("script"):
+        assert script.get("src") or script.get("type") == "application/json", script
+    assert not found.find_all("style")
+    for each in found.find_all(True):
+        assert not [key for key in each.attrs if key.startswith("on") or key == "style"], each
+        assert each.get("disabled") is None, "aria-disabled keeps the reason in reach"
+    for form in found.find_all("form", method="post"):
+        assert form.find("input", attrs={"name": "_xsrf", "value": "token"}), form.get("action")
+        assert form.find("button", attrs={"type": "submit"}), form.get("action")
+
+
+@EVERY_PAGE
+def test_nothing_is_loaded_from_elsewhere(name: str) -> None:
+    for each in page(name).select("[src], link[href]"):
+        assert str(each.get("src") or each.get("href")).startswith("/hub/")
+
+
+@pytest.mark.parametrize("code", CATALOGUES.languages)
+@EVERY_PAGE
+def test_a_page_says_which_language_it_speaks(name: str, code: str) -> None:
+    root = page(name, code).html
+    assert isinstance(root, Tag)
+    assert root["lang"] == CATALOGUES.languages[code].tag
+
+
+def test_the_start_button_is_the_first_of_its_form() -> None:
+    found = page("spawn")
+    assert found.select("#start button[type=submit]:not([form])")[0].get_text() == "Start"
+
+
+def test_a_refused_submit_says_so_first() -> None:
+    found = page("spawn-refused")
+    assert found.title is not None
+    assert found.title.get_text().startswith("Error: ")
+    errors = found.select_one("#errors[role=alert][tabindex='-1']")
+    assert errors is not None
+    assert [link["href"] for link in errors.select("li a")] == ["#profile-gpu", "#server-name", "#image-pytorch"]
+    assert found.select_one("details.ah-more[open]") is not None
+    fields = found.select("#start input:not([type=radio]), #start input[checked]")
+    kept = {each["name"]: each.get("value") for each in fields}
+    assert kept["image"] == "pytorch"
+    assert kept["profile"] == "gpu"
+    assert kept["server-name"] == "Thesis Run"
+    assert kept["path"] == "labs/5.ipynb"
+    assert [each["value"] for each in found.select("#accelerator-count [selected]")] == ["2"]
+    assert [each["value"] for each in found.select("#tag-image-pytorch [selected]")] == ["2.7"]
+
+
+def test_unavailable_choices_stay_in_reach_with_their_reason() -> None:
+    found = page("spawn")
+    radio = found.find(id="profile-huge")
+    assert isinstance(radio, Tag)
+    assert radio["aria-disabled"] == "true"
+    described = " ".join(found.find(id=each).get_text() for each in str(radio["aria-describedby"]).split())  # type: ignore[union-attr]
+    assert "Not available" in described
+    assert "this machine has 16 CPU" in described
+
+
+@pytest.mark.parametrize("name", ["home", "progress", "project"])
+def test_stop_and_cancel_name_their_server(name: str) -> None:
+    forms = page(name).find_all("form", action=re.compile("/(stop|cancel)$"))
+    assert forms
+    for form in forms:
+        assert {each["name"] for each in form.find_all("input")} == {"_xsrf", "user", "server"}
+
+
+def test_the_menu_of_languages_leads_back_here() -> None:
+    form = page("home").find("form", action="/hub/aihub/language")
+    assert isinstance(form, Tag)
+    assert {each["name"]: each["value"] for each in form.find_all("input")}["next"] == "/hub/home?a=1&b=2"
+    assert [each["value"] for each in form.find_all("button")] == ["en", "zh_TW", PSEUDO]
+
+
+# --- raw English -----------------------------------------------------------------------------------------------------
+
+NOT_TRANSLATED = ("AIHub", "English", "繁體中文", "⟦Ṗşéüđö⟧", "nvidia.com/gpu")
+"""Names that are the same in every language."""
+READ_ALOUD = ("aria-label", "title", "alt", "placeholder", "data-label", "data-copied")
+
+
+def outside_marks(text: str) -> str:
+    """What of `text` stands outside all marks of the pseudo-language (they nest)."""
+    depth, kept = 0, []
+    for character in text:
+        depth += (character == "⟦") - (character == "⟧")
+        if depth == 0 and character != "⟧":
+            kept.append(character)
+    return "".join(kept)
+
+
+def data(text: str) -> str:
+    """A text of people or machines, marked as no text of ours."""
+    return f"⟦{text}⟧"
+
+
+@EVERY_PAGE
+def test_no_raw_english_is_left(name: str) -> None:
+    found = page(name, PSEUDO, data)
+    for code in found.select("script, code, pre, svg, [lang]:not(html)"):
+        code.decompose()
+    texts = [str(text) for text in found.find_all(string=True)]
+    texts += [str(each[key]) for each in found.find_all(True) for key in READ_ALOUD if each.has_attr(key)]
+    for text in texts:
+        left = outside_marks(text)
+        for known in NOT_TRANSLATED:
+            left = left.replace(known, "")
+        left = re.sub(r"\d+\.\d+\S*|ml101\S*|student\S*|prof\b|html", "", left)
+        assert not re.search(r"[A-Za-z]{2,}", left), text
+
+
+# --- hostile text ----------------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "end of script": "</script><script>alert(1)</script><!--",
+    "image": "<img src=x onerror=alert(1)>",
+    "attribute": "\" autofocus onfocus=alert(1) x=\"",
+    "single quotes": "' onmouseover=alert(1) x='",
+    "svg": "<svg/onload=alert(1)>",
+    "template": "{{ 7*7 }}{% raw %}",
+    "format": "{name}{0}{__class__}%(x)s%s",
+    "address": "javascript:alert(1)",
+    "entity": "&lt;b&gt;",
+    "marks": "\u202eabc\u2066\x00",
+    "comment": "--><b>",
+}
+
+
+def shape(found: BeautifulSoup) -> list[tuple[str, tuple[str, ...]]]:
+    """Elements with their attributes, texts left out."""
+    return [(each.name, tuple(sorted(each.attrs))) for each in found.find_all(True)]
+
+
+@EVERY_PAGE
+@pytest.mark.parametrize("attack", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_is_inert(name: str, attack: str) -> None:
+    tame = page(name, mark=lambda _text: "harmless")
+    hostile = page(name, mark=lambda _text: attack)
+    assert shape(hostile) == shape(tame)
+    for each in hostile.select("[href], [src], [action]"):
+        address = str(each.get("href") or each.get("src") or each.get("action"))
+        assert not address.lower().startswith("javascript:")
+
+
+def test_the_data_of_the_script_cannot_end_it() -> None:
+    text = html("spawn", mark=lambda _text: HOSTILE["end of script"])
+    block = text.partition('id="choices">')[2].partition("</script>")[0]
+    assert block.rstrip().endswith("}")
+    assert "<" not in block
+
+
+def sources() -> list[Any]:
+    return [pytest.param(path, id=path.name) for path in sorted(TEMPLATES.rglob("*.html"))]
+
+
+@pytest.mark.parametrize("path", sources())
+def test_a_template_never_switches_escaping_off(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\|\s*safe|autoescape|Markup|<style|style=|\bon[a-z]+=", text)
+
+
+def test_the_style_sheet_stays_small() -> None:
+    assert len((STATIC / "aihub.css").read_text().splitlines()) <= 300
+
+
+def test_the_modules_stay_small() -> None:
+    assert sum(len(path.read_text().splitlines()) for path in STATIC.glob("*.js")) <= 400
