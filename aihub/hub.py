@@ -13,6 +13,9 @@ from aihub.idle import CULLER_SCOPES
 from aihub.machine import Machine
 from aihub.scopes import DECIDE_SCOPE, READ_SCOPE
 
+DATABASE_URL = "AIHUB_DATABASE_URL"
+"""Variable that names another database for AIHub's own tables than the SQLite file in the state folder."""
+
 
 def setup(c: Any, machine: Machine) -> None:
     """Configure a hub on one machine.

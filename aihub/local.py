@@ -57,10 +57,13 @@ class LocalSite:
         self.environments = Environments(root / "environments")
         self._found = accelerators.detect()
         self._settings = MachineSettings()
+        self._keys: set[str] = set()
 
     def configure(self, loaded: Loaded) -> None:
-        """What the policy file says of the machine counts, over what is found."""
+        """What the policy file says of the machine counts, over what is found; its environments are kept."""
         self._settings = loaded.machine or MachineSettings()
+        lists = {tag.requirements for stream in loaded.policy.catalog.streams.values() for tag in stream.tags}
+        self._keys = {self.environments.key(requirements) for requirements in lists if requirements is not None}
 
     def room(self) -> Room:
         """CPU cores, memory and accelerators that servers may use in all."""
@@ -72,8 +75,8 @@ class LocalSite:
     def unresolved(self, policy: Policy) -> Mapping[str, bool]:
         """Images without a requirement list: here a tag is a kernel environment, and nothing will make one of them."""
         catalog = policy.catalog
-        found = ((reference, catalog.find(reference)) for reference in catalog.references())
-        return {reference: False for reference, pair in found if pair and pair[1].requirements is None}
+        tags = {reference: pair[1] for reference in catalog.references() if (pair := catalog.find(reference))}
+        return {reference: False for reference, tag in tags.items() if tag.requirements is None}
 
     def readiness(self, requirements: tuple[str, ...] | None) -> tuple[bool, float | None] | None:
         """Whether the environment is built, and the seconds its last build took; None for images not of this place."""
@@ -83,8 +86,13 @@ class LocalSite:
 
     async def look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
         """Find the servers that outlived the last hub; stop those that it had not finished starting."""
-        await self.environments.clean()
-        return await asyncio.to_thread(self._look, rows, adopted)
+        seen = await asyncio.to_thread(self._look, rows, adopted)
+        await self.environments.prune(self._keys | await asyncio.to_thread(self._keys_in_use, seen))
+        return seen
+
+    def _keys_in_use(self, seen: Seen) -> set[str]:
+        folders = (self.folder(entry.server) for entry in seen.entries)
+        return {(folder / "environment").read_text(encoding="utf-8") for folder in folders}
 
     def _look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
         alive = []
@@ -124,6 +132,7 @@ def _write_server_folder(folder: Path, admission: Admission, environment: Enviro
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
     (folder / "admission.json").write_text(json.dumps(admission.as_state()), encoding="utf-8")
+    (folder / "environment").write_text(environment.key, encoding="utf-8")
     write_kernel(environment, folder / "jupyter")
 
 

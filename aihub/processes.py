@@ -10,8 +10,11 @@ from pathlib import Path
 
 import psutil
 
-CLOCK_SLACK = 0.05
-"""Seconds by which two readings of one process's creation time may differ (its resolution is a clock tick)."""
+CLOCK_SLACK = 2.0
+"""Seconds by which two readings of one process's creation time may differ.
+
+psutil adds the kernel's clock ticks to a boot time in whole seconds, which moves when the system clock is set. The
+command line has to be the same as well."""
 
 STARTING_LOOKS, STARTING_PAUSE = 50, 0.002
 """How often, and how many seconds apart, a process without a command line is looked at again."""

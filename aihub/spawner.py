@@ -70,14 +70,8 @@ class Progress:
         self.changed = asyncio.Event()
 
 
-if TYPE_CHECKING:
-    _Below = Spawner
-else:
-    # JupyterHub demands `poll` of every subclass of Spawner; a mixin leaves it to the spawner below.
-    _Below = object
-
-
-class LaunchMixin(_Below):
+# JupyterHub demands `start`, `stop` and `poll` of every subclass of Spawner; a mixin leaves `poll` to the one below.
+class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
     """What is the same for a pod and a process. The spawner below implements `carry_out` and `take_down`."""
 
     launched: Admission | None = None
