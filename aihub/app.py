@@ -230,8 +230,8 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         if user is None or getattr(user, "kind", "user") != "user":
             return Chrome()
         person = self.person(user)
-        instructs = any(
-            project.role(person) in (Role.INSTRUCTOR, Role.ADMIN) for project in self.policy.projects.values()
+        instructs = person.admin or any(
+            project.role(person) is Role.INSTRUCTOR for project in self.policy.projects.values()
         )
         findings = tuple(f"{each.file}:{each.line}: {each.message}" for each in self.findings) if person.admin else ()
         return Chrome(instructs, person.admin, findings, self._loaded_at if findings else None)
@@ -262,8 +262,14 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         return resolve(self.policy, person, options, self.facts(person))
 
     def decided(self, decisions: Mapping[str, Decisions]) -> None:
-        """Instructors decided something: it counts from the next page and start on."""
-        self._decisions |= decisions
+        """Instructors decided something: it counts from the next page and start on. What is older than known does not.
+
+        Threads write to the database, and may end in another order than their changes have.
+        """
+        for project, each in decisions.items():
+            known = self._decisions.get(project)
+            if known is None or known.version <= each.version:
+                self._decisions[project] = each
 
     # --- the life of a server ----------------------------------------------------------------------------------------
 
@@ -297,6 +303,10 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self._endings[server] = ending
         while len(self._endings) > self.MAX_ENDINGS:
             del self._endings[next(iter(self._endings))]
+
+    def failures(self, project: str) -> dict[str, Ending]:
+        """How the last start of each image that failed in `project` did."""
+        return {each.image: each for each in self._endings.values() if each.project == project and not each.started}
 
     def ending(self, server: ServerKey) -> Ending | None:
         """How the server last ended when nobody asked for it."""

@@ -22,13 +22,13 @@ from aihub.answers import HeldServer, choices_answer, servers_answer, usage_answ
 from aihub.app import AIHub
 from aihub.errors import Reason, Refusal
 from aihub.form import availability
-from aihub.handlers.base import choices_in, situation
+from aihub.handlers.base import choices_in, situation, teaches
 from aihub.handlers.running import Running, servers_of
 from aihub.language import Language
 from aihub.messages import names_of, plain
 from aihub.options import OPTION_KEYS, shown
 from aihub.policy import ProjectChoices, why
-from aihub.projects import Person, Role
+from aihub.projects import Person
 from aihub.resources import Resources
 from aihub.scopes import READ_SCOPE
 
@@ -208,9 +208,7 @@ class Usage(ApiHandler):
         choices = self.aihub.choices(person) if asked is None else (self.project(person, asked),)
         usage = self.aihub.ledger.usage(person.name)
         members = {
-            choice.project.name: self._members(choice.project.name)
-            for choice in choices
-            if choice.role in (Role.INSTRUCTOR, Role.ADMIN)
+            choice.project.name: self._members(choice.project.name) for choice in choices if teaches(choice, person)
         }
         user = (usage.user if usage is not None else None, self.aihub.policy.user_quota)
         self.answer(usage_answer(person, choices, members, user, datetime.now(UTC)))
@@ -253,8 +251,8 @@ class Servers(ApiHandler):
 
     def get(self, project: str) -> None:
         """Who holds a server in the project, for those who teach or administer it."""
-        current = self.project(self.aihub.person(self.current_user), project)
-        if current.role is Role.MEMBER:
+        reader = self.aihub.person(self.current_user)
+        if not teaches(self.project(reader, project), reader):
             message = self.language.say("Only instructors and admins see who runs what.")
             raise ApiError(403, Fault.NO_ACCESS, message)
         held = [_held(running) for running in servers_of(self, project)]

@@ -15,10 +15,10 @@ from aihub.errors import Refusal
 from aihub.form import Readiness, Situation
 from aihub.language import Language
 from aihub.policy import ProjectChoices, choices_for
-from aihub.projects import Person
+from aihub.projects import Person, Role
 from aihub.scopes import READ_SCOPE
 
-__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler", "choices_in", "situation"]
+__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler", "choices_in", "situation", "teaches"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -37,6 +37,11 @@ def choices_in(aihub: AIHub, person: Person, project: str) -> ProjectChoices | N
         return None
     alone = replace(aihub.policy, projects={project: found})
     return next(iter(choices_for(alone, person, aihub.facts(person))), None)
+
+
+def teaches(choices: ProjectChoices, person: Person) -> bool:
+    """Whether `person`, whose `choices` these are, may see who runs what in the project and decide its images."""
+    return person.admin or choices.role is Role.INSTRUCTOR
 
 
 def situation(aihub: AIHub, current: ProjectChoices | None) -> Situation:
