@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aihub.catalog import TagState
-from aihub.errors import Reason, Refusal
+from aihub.errors import Parameter, Reason, Refusal
 from aihub.language import Language
 from aihub.messages import Message, Names, amount, card_sentence, names_of, resource_name, sentence
 from aihub.policy import ImageChoice, ProfileChoice, ProjectChoices, State, Verdict
@@ -928,7 +928,7 @@ class _Sheet:
 
     def _unfit_refusal(self, choice: ProfileChoice, image: ImageChoice) -> Refusal:
         key = choice.profile.accelerator.resource if choice.profile.accelerator else ""
-        parameters = {
+        parameters: dict[str, Parameter] = {
             "profile": choice.profile.name,
             "image": image.reference,
             "key": key,

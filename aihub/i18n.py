@@ -74,7 +74,7 @@ class Catalogues:
 
     def choose(self, cookie: str | None = None, accept: str | None = None) -> Language:
         """The language of a request with this cookie and this `Accept-Language` header."""
-        if cookie in self.languages:
+        if cookie is not None and cookie in self.languages:
             return self.languages[cookie]
         found = (self._nearest(tag) for tag in _accepted(accept or ""))
         return next((language for language in found if language), self.languages["en"])

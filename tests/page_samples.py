@@ -62,7 +62,9 @@ def catalog(mark: Mark) -> Catalog:
             order=1,
             source_url="https://example.org/course-images/pytorch",
             tags=(
-                ImageTag("2.9", recommended=True, software=_software(mark, "Python 3.12", "PyTorch 2.9", "JupyterLab 4.5")),
+                ImageTag(
+                    "2.9", recommended=True, software=_software(mark, "Python 3.12", "PyTorch 2.9", "JupyterLab 4.5")
+                ),
                 ImageTag("2.8", state=TagState.RETIRED, successor="2.9"),
                 ImageTag("2.7", outdated=True, software=_software(mark, "Python 3.11", "PyTorch 2.7")),
             ),
@@ -182,7 +184,7 @@ def spawn_refused(language: Language, mark: Mark = unmarked) -> Any:
     )
 
 
-def spawn_empty(language: Language, mark: Mark = unmarked) -> Any:  # noqa: ARG001
+def spawn_empty(language: Language, mark: Mark = unmarked) -> Any:
     """The start page of somebody who is in no project."""
     return spawn_page((), Selection(), language, action="/hub/spawn", situation=situation())
 
@@ -193,25 +195,51 @@ def home(language: Language, mark: Mark = unmarked) -> Any:
     hour = timedelta(hours=1)
     servers = [
         ServerFacts(
-            "", ServerState.RUNNING, "/user/student-07/", "", mark("Machine Learning 101"), mark("PyTorch 2.9"), mark("Small"),
-            NOW - 3 * hour, NOW - hour, NOW + hour,
+            "",
+            ServerState.RUNNING,
+            "/user/student-07/",
+            "",
+            mark("Machine Learning 101"),
+            mark("PyTorch 2.9"),
+            mark("Small"),
+            NOW - 3 * hour,
+            NOW - hour,
+            NOW + hour,
         ),
         ServerFacts(
-            mark("experiments"), ServerState.RUNNING, "/user/student-07/experiments/", "", "", mark("PyTorch 2.9"), "",
-            NOW - 30 * hour, NOW - 1.8 * hour, NOW + 0.2 * hour,
+            mark("experiments"),
+            ServerState.RUNNING,
+            "/user/student-07/experiments/",
+            "",
+            "",
+            mark("PyTorch 2.9"),
+            "",
+            NOW - 30 * hour,
+            NOW - 1.8 * hour,
+            NOW + 0.2 * hour,
         ),
         ServerFacts(mark("lab"), ServerState.STARTING, "/hub/spawn-pending/student-07/lab", since=NOW),
         ServerFacts(mark("old"), ServerState.STOPPING, since=NOW - hour),
         ServerFacts(
-            mark("thesis"), ServerState.STOPPED, start="/hub/spawn/student-07/thesis", image=mark("R"),
-            ended_at=NOW - 60 * hour, refusal=died,
+            mark("thesis"),
+            ServerState.STOPPED,
+            start="/hub/spawn/student-07/thesis",
+            image=mark("R"),
+            ended_at=NOW - 60 * hour,
+            refusal=died,
         ),
-    ]  # fmt: skip
+    ]
     offered = choices(mark)
     return home_page(
-        mark("student-07"), servers, offered, language, now=NOW, may_add=True, names=names_of(offered, language),
+        mark("student-07"),
+        servers,
+        offered,
+        language,
+        now=NOW,
+        may_add=True,
+        names=names_of(offered, language),
         notice=mark("Done."),
-    )  # fmt: skip
+    )
 
 
 def home_empty(language: Language, mark: Mark = unmarked) -> Any:
@@ -234,14 +262,22 @@ def started(mark: Mark) -> Started:
     """What was asked for."""
     asked_at = NOW - timedelta(seconds=43)
     return Started(
-        mark("student-07"), mark("lab"), mark("Machine Learning 101"), mark("PyTorch 2.9"), mark("Small"), mark("2 CPU"), asked_at
-    )  # fmt: skip
+        mark("student-07"),
+        mark("lab"),
+        mark("Machine Learning 101"),
+        mark("PyTorch 2.9"),
+        mark("Small"),
+        mark("2 CPU"),
+        asked_at,
+    )
 
 
 def progress(language: Language, mark: Mark = unmarked) -> Any:
     """A start on its way."""
     log = [LogLine(mark("Collecting torch"), NOW), LogLine(mark("no time"))]
-    return progress_page(started(mark), stages(failed=False), log, language, now=NOW, events="/hub/api/progress?a=1&b=2")
+    return progress_page(
+        started(mark), stages(failed=False), log, language, now=NOW, events="/hub/api/progress?a=1&b=2"
+    )
 
 
 def stopped(language: Language, mark: Mark = unmarked) -> Any:
@@ -270,11 +306,28 @@ def project(language: Language, mark: Mark = unmarked) -> Any:
         policy(mark), Person("prof", frozenset({"/staff"})), Facts(NOW, facts().usage, decisions={"ml101": decisions})
     )
     running = (
-        RunningFacts(mark("student-07"), "", "pytorch:2.9", "small", NOW, NOW - timedelta(minutes=101), NOW + timedelta(minutes=20)),
+        RunningFacts(
+            mark("student-07"),
+            "",
+            "pytorch:2.9",
+            "small",
+            NOW,
+            NOW - timedelta(minutes=101),
+            NOW + timedelta(minutes=20),
+        ),
         RunningFacts(mark("student-11"), mark("lab"), "pytorch:2.9", mark("gone"), NOW, NOW),
     )
     changes = tuple(
-        ChangeFacts(str(number), NOW - timedelta(days=number), by, action, "pytorch:2.9", "pytorch:2.8", "pytorch:2.8", number == 2)
+        ChangeFacts(
+            str(number),
+            NOW - timedelta(days=number),
+            by,
+            action,
+            "pytorch:2.9",
+            "pytorch:2.8",
+            "pytorch:2.8",
+            number == 2,
+        )
         for number, (action, by) in enumerate(zip(Action, ("prof", mark("other"), "prof", "prof"), strict=True))
     )
     course = CourseFacts(
@@ -299,7 +352,7 @@ def project_new(language: Language, mark: Mark = unmarked) -> Any:
     return project_page(policy(mark), choices(mark, teaching=True)[0], Decisions(), course, language)
 
 
-def sign_in(language: Language, mark: Mark = unmarked) -> Any:  # noqa: ARG001
+def sign_in(language: Language, mark: Mark = unmarked) -> Any:
     """Three personas."""
     roles = ("student", "instructor", "admin")
     personas = tuple(Persona(mark(f"{role}-01"), role, mark("Member of Machine Learning 101.")) for role in roles)

@@ -28,11 +28,10 @@ from tests.page_samples import NOW, facts, policy
 
 ENGLISH = Language(zone=UTC)
 PROF = Person("prof", frozenset({"/staff"}))
+NONE = Decisions()
 
 
-def page(
-    decisions: Decisions = Decisions(), loaded: Policy | None = None, person: Person = PROF, **more: Any
-) -> ProjectPage:
+def page(decisions: Decisions = NONE, loaded: Policy | None = None, person: Person = PROF, **more: Any) -> ProjectPage:
     loaded = loaded or policy()
     offered = choices_for(loaded, person, Facts(NOW, facts().usage, decisions={"ml101": decisions}))
     course = CourseFacts(NOW, "prof", "https://hub/launch/ml101", "https://hub/badge.svg", **more)
@@ -106,7 +105,9 @@ def test_what_the_admin_withdrew_is_gone_and_named() -> None:
 
 def test_running_servers_are_counted_by_image() -> None:
     running = (
-        RunningFacts("a", "", "pytorch:2.9", "small", NOW - timedelta(hours=2), NOW - timedelta(minutes=101, seconds=7)),
+        RunningFacts(
+            "a", "", "pytorch:2.9", "small", NOW - timedelta(hours=2), NOW - timedelta(minutes=101, seconds=7)
+        ),
         RunningFacts("b", "lab", "gone:1", "gone", None, NOW - timedelta(seconds=10), NOW + timedelta(hours=1)),
     )
     found = page(running=running)

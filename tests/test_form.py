@@ -83,7 +83,8 @@ def test_name_and_path_are_no_options() -> None:
 @given(
     st.dictionaries(
         st.one_of(
-            st.sampled_from(["project", "image", "profile", "accelerator-count", "tag-a", "server-name", "path"]), st.text()
+            st.sampled_from(["project", "image", "profile", "accelerator-count", "tag-a", "server-name", "path"]),
+            st.text(),
         ),
         st.lists(st.one_of(st.sampled_from(["", "a", "1"]), st.text()), max_size=3),
     )
@@ -302,7 +303,10 @@ def test_a_project_that_starts_nothing_says_so_before_the_click() -> None:
 
 EMPTY: dict[str, tuple[Any, str]] = {
     "no-project": (lambda loaded: replace(loaded, projects={}), "You are in no project yet"),
-    "no-image": (lambda loaded: replace(loaded, catalog=type(loaded.catalog)()), "Machine Learning 101 offers no image"),
+    "no-image": (
+        lambda loaded: replace(loaded, catalog=type(loaded.catalog)()),
+        "Machine Learning 101 offers no image",
+    ),
     "no-profile": (lambda loaded: replace(loaded, profiles={}), "Machine Learning 101 offers you no profile"),
 }
 
@@ -324,7 +328,9 @@ def test_ids_in_the_page_are_safe_and_distinct_for_odd_names() -> None:
     )
     ids = [image.id for image in page_of(Selection("ml101"), offered).images]
     assert len(set(ids)) == 4
-    assert all(character.isascii() and (character.isalnum() or character in "-_.") for each in ids for character in each)
+    assert all(
+        character.isascii() and (character.isalnum() or character in "-_.") for each in ids for character in each
+    )
 
 
 def test_a_source_that_is_no_web_address_is_no_link() -> None:
@@ -409,8 +415,10 @@ def test_meters_have_a_bar_only_where_there_is_something_to_measure() -> None:
 def test_a_level_without_a_quota_is_left_out_and_the_users_own_stands_once() -> None:
     groups = meter_groups(choices(), ENGLISH)
     assert [group.title for group in groups] == [
-        "Machine Learning 101", "Yours in Machine Learning 101", "Yours in all projects",
-    ]  # fmt: skip
+        "Machine Learning 101",
+        "Yours in Machine Learning 101",
+        "Yours in all projects",
+    ]
     assert [group.id for group in meter_groups(choices(), ENGLISH, levels=(Level.USER,), prefix="x")] == ["x-user"]
 
 

@@ -15,7 +15,9 @@ TESTS = sorted(Path(__file__).with_name("js").glob("*.test.mjs"))
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_the_pure_parts_of_the_modules(path: Path) -> None:
-    done = subprocess.run([find_node().binary, "--test", str(path)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [find_node().binary, "--test", str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -7,7 +7,18 @@ import pytest
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.i18n import Catalogues
 from aihub.language import Language
-from aihub.messages import Names, amount, card_sentence, names_of, plain, resource_name, rule_name, sentence, stage, status_of
+from aihub.messages import (
+    Names,
+    amount,
+    card_sentence,
+    names_of,
+    plain,
+    resource_name,
+    rule_name,
+    sentence,
+    stage,
+    status_of,
+)
 from aihub.policy import Rule
 from aihub.spawner import STAGES
 from tests.page_samples import choices
@@ -21,8 +32,13 @@ NAMES = Names(
     contacts={"ml101": "ml101-help@example.org"},
 )
 GPU_QUOTA: dict[str, Parameter] = {
-    "project": "ml101", "key": "nvidia.com/gpu", "limit": "1", "used": "1", "requested": "1", "ever": True,
-}  # fmt: skip
+    "project": "ml101",
+    "key": "nvidia.com/gpu",
+    "limit": "1",
+    "used": "1",
+    "requested": "1",
+    "ever": True,
+}
 
 
 @pytest.mark.parametrize("language", [ENGLISH, CHINESE], ids=lambda language: language.code)
@@ -119,8 +135,10 @@ SENTENCES = {
             Reason.INVALID_OPTIONS,
             {"field": "server-name", "problem": "characters", "value": "A B", "suggestion": "a-b"},
         ),
-        "A name has 1 to 30 small letters, digits and single hyphens, "
-        "begins with a letter and ends with a letter or digit.",
+        (
+            "A name has 1 to 30 small letters, digits and single hyphens, "
+            "begins with a letter and ends with a letter or digit."
+        ),
         "For example “a-b”.",
     ),
     "count": (
@@ -133,7 +151,7 @@ SENTENCES = {
         "There is no option called “evil”.",
         "Choose again on the start page.",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("refusal", "why", "way"), SENTENCES.values(), ids=SENTENCES.keys())
@@ -153,7 +171,9 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize(("field", "refusal"), FIELDS.items(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("field", "refusal"), FIELDS.items(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_the_field_at_fault_is_named(field: str, refusal: Refusal) -> None:
     assert sentence(refusal, ENGLISH).field == field
 

@@ -54,9 +54,13 @@ TIMES: dict[str, tuple[dict[str, Any], str, str]] = {
         "Will stop at 12:05, when its longest time is over. Save your work.",
     ),
     "starting": ({"state": ServerState.STARTING, "since": NOW}, "Since 12:04.", ""),
-    "stopped": ({"state": ServerState.STOPPED, "ended_at": NOW - 24 * HOUR}, "Stopped 22 Nov, 12:04. Its files are kept.", ""),
+    "stopped": (
+        {"state": ServerState.STOPPED, "ended_at": NOW - 24 * HOUR},
+        "Stopped 22 Nov, 12:04. Its files are kept.",
+        "",
+    ),
     "stopped some time": ({"state": ServerState.STOPPED}, "Its files are kept.", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("facts", "times", "warning"), TIMES.values(), ids=TIMES.keys())
@@ -129,19 +133,30 @@ def test_the_log_has_times_where_they_are_known() -> None:
 
 def test_a_failed_start_says_what_is_safe_and_how_far_it_came() -> None:
     parameters: dict[str, Parameter] = {
-        "image": "pytorch:2.9", "project": "ml101", "lines": ("error: no wheel",), "id": "3F7K",
-    }  # fmt: skip
+        "image": "pytorch:2.9",
+        "project": "ml101",
+        "lines": ("error: no wheel",),
+        "id": "3F7K",
+    }
     stages = [STAGES[0], StageFacts("image", NOW - 40 * SECOND, NOW, failed=True), *STAGES[2:]]
     found = stopped_page(
-        STARTED, Refusal(Reason.BUILD_FAILED, parameters), ENGLISH, now=NOW, start="/hub/spawn", stages=stages,
-        log=[LogLine("Collecting")], names=names_of(choices(), ENGLISH),
-    )  # fmt: skip
+        STARTED,
+        Refusal(Reason.BUILD_FAILED, parameters),
+        ENGLISH,
+        now=NOW,
+        start="/hub/spawn",
+        stages=stages,
+        log=[LogLine("Collecting")],
+        names=names_of(choices(), ENGLISH),
+    )
     assert found.lead == "It stopped at stage 2 of 4. Nothing is running now."
     assert found.what == "The environment of PyTorch 2.9 could not be prepared."
     assert found.safe == "Your files are kept, and your place in the quota is free again."
     assert [(stage.state, stage.word) for stage in found.stages][1:] == [
-        ("bad", "Failed, 40 s"), ("todo", "Not reached"), ("todo", "Not reached"),
-    ]  # fmt: skip
+        ("bad", "Failed, 40 s"),
+        ("todo", "Not reached"),
+        ("todo", "Not reached"),
+    ]
     assert found.log == ("Collecting", "error: no wheel")
     assert (found.code, found.error_id) == ("build-failed", "3F7K")
     assert found.contact is not None
