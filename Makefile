@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
 
-.PHONY: help run test test-all lint types contracts clean mutants bench docs lock wheel
+.PHONY: help run test test-all lint types contracts clean messages mutants bench docs lock wheel
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,10 @@ bench: .venv/.dev ## measure what a person waits for
 
 docs: .venv/.dev ## write the generated reference pages
 	$(BIN)/python -m aihub.reference > docs/reference/policy.md
+
+messages: .venv/.dev ## bring the catalogues up to date; then translate what is empty in aihub/locale/*/LC_MESSAGES/aihub.po
+	$(BIN)/pybabel -q extract -F babel.cfg -k say -k say_n:1,2 --no-location --sort-output --project AIHub -o aihub/locale/aihub.pot aihub
+	$(BIN)/pybabel -q update -i aihub/locale/aihub.pot -d aihub/locale -D aihub --no-fuzzy-matching --ignore-obsolete
 
 wheel: .venv/.dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
