@@ -66,7 +66,8 @@ def _sign_in(c: Any) -> None:
 
 def _start_servers(c: Any) -> None:
     c.JupyterHub.spawner_class = "aihub.local.LocalSpawner"
-    c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
+    # -P: a `random.py` in a home is not the server's.
+    c.Spawner.cmd = [sys.executable, "-P", "-m", "aihub.userserver"]
     c.Spawner.default_url = "/lab"
     c.Spawner.poll_interval = 5
     # Each stage of a start has its own deadline; this is the bound around them all (upstream.md 22).

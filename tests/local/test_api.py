@@ -291,7 +291,7 @@ def test_the_matrix_is_whole() -> None:
 
 @pytest.mark.parametrize(("method", "path"), matrix())
 def test_a_running_server_s_own_token_opens_nothing(school: Rig, method: str, path: str) -> None:
-    token = token_of(school, "jupyterhub.singleuser")
+    token = token_of(school, "aihub.userserver")
     assert httpx.get(f"{school.url}/hub/api/user", headers={"Authorization": f"token {token}"}).status_code == 200
     for scheme in ("token", "Bearer"):
         answer = httpx.request(
@@ -301,7 +301,7 @@ def test_a_running_server_s_own_token_opens_nothing(school: Rig, method: str, pa
 
 
 def test_a_server_s_token_does_not_borrow_the_reader_s_cookie(school: Rig, meet: Meet) -> None:
-    headers = {"Authorization": f"token {token_of(school, 'jupyterhub.singleuser')}"}
+    headers = {"Authorization": f"token {token_of(school, 'aihub.userserver')}"}
     for path in ("/hub/home", "/hub/spawn", "/hub/aihub/projects/course", f"{API}/choices"):
         assert meet("instructor").pages.get(path, headers=headers).status_code == 403
 

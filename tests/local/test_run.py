@@ -168,7 +168,7 @@ def test_a_killed_hub_is_followed_by_one_that_keeps_the_servers(make_hub: MakeHu
     rig.start()
     client = start_server(rig)
     [proxy], [culler] = by_command(rig, "configurable-http-proxy"), by_command(rig, "aihub.orphan")
-    servers = {process.pid for process in by_command(rig, "singleuser")}
+    servers = {process.pid for process in by_command(rig, "userserver")}
     assert servers
 
     rig.kill()
@@ -179,7 +179,7 @@ def test_a_killed_hub_is_followed_by_one_that_keeps_the_servers(make_hub: MakeHu
 
     assert not proxy.is_running()
     assert "Stopped the proxy" in rig.terminal.read_text()
-    assert {process.pid for process in by_command(rig, "singleuser")} == servers
+    assert {process.pid for process in by_command(rig, "userserver")} == servers
     wait_for(lambda: server_answers(client), "the kept server", rig)
     assert len(by_command(rig, "aihub.orphan")) == 1
     assert rig.stop() == 0

@@ -159,7 +159,7 @@ def test_a_cancelled_start_gives_everything_back(student: Someone) -> None:
     student.start({"project": "course"}, "second")
 
 
-def server_process(rig: Rig, needle: str = "jupyterhub.singleuser") -> psutil.Process:
+def server_process(rig: Rig, needle: str = "aihub.userserver") -> psutil.Process:
     return next(process for process in rig.processes() if needle in process.cmdline())
 
 
@@ -203,7 +203,7 @@ def test_a_hub_killed_in_mid_start_leaves_nobody_s_process(make_hub: Callable[..
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(student.ask, {"project": "course"})
         started = until(
-            lambda: [p for p in rig.processes() if "jupyterhub.singleuser" in p.cmdline()], "a process", every=0.01
+            lambda: [p for p in rig.processes() if "aihub.userserver" in p.cmdline()], "a process", every=0.01
         )
         rig.kill()
         # The answer may have been 202 already; else the connection breaks.
