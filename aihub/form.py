@@ -621,6 +621,11 @@ def availability(choices: ProjectChoices, language: Language, situation: Situati
     sheet = _Sheet(language, names_of([choices], language), Selection(), choices, situation)
     return {
         "project": choices.project.name,
+        "verdict": {
+            "state": choices.verdict.state.value,
+            "word": sheet.pill(choices.verdict.state).word,
+            "why": sheet.reason(choices.verdict),
+        },
         "asOf": situation.as_of.isoformat(),
         "asOfText": language.say("as of {time}", time=language.clock(situation.as_of)),
         "images": {choice.reference: sheet.image_data(choice) for choice in choices.images},

@@ -299,6 +299,8 @@ def test_a_project_that_starts_nothing_says_so_before_the_click() -> None:
     offered = choices_for(replace(loaded, projects={"ml101": archived}), STUDENT, facts())
     page = page_of(Selection("ml101"), offered)
     assert [problem.code for problem in page.errors.problems] == ["project-archived"]
+    assert page.data["verdict"]["state"] == "no"
+    assert page.pill.word == "Not available"
 
 
 EMPTY: dict[str, tuple[Any, str]] = {

@@ -5,6 +5,7 @@ export function verdict(data, image, profile, count) {
   const picture = data.images[image];
   const size = data.profiles[profile];
   if (!picture || !size) return null;
+  if (data.verdict.state !== "ok") return data.verdict;
   if (picture.state !== "ok") return picture;
   return profileVerdict(size, image, count);
 }

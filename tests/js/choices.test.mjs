@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { launchLink, profileVerdict, summaryPill, verdict } from "../../aihub/static/choices.js";
 
 const data = {
+  verdict: { state: "ok", word: "Free now", why: "" },
   images: {
     "pytorch:2.9": { state: "ok", word: "", why: "", summary: "Ready in about 20 s" },
     "rocm:6": { state: "ok", word: "", why: "", summary: "Free now" },
@@ -25,6 +26,12 @@ const data = {
 
 test("what can start is ready when its image is", () => {
   assert.deepEqual(summaryPill(data, "pytorch:2.9", "small", null), { state: "ok", word: "Ready in about 20 s" });
+});
+
+test("a project that starts nothing goes before everything else", () => {
+  const archived = { ...data, verdict: { state: "no", word: "Not available", why: "Archived." } };
+  assert.equal(verdict(archived, "old:1", "gpu", 2).why, "Archived.");
+  assert.deepEqual(summaryPill(archived, "pytorch:2.9", "small", null), { state: "no", word: "Not available" });
 });
 
 test("the image's reason goes before the profile's", () => {
