@@ -297,7 +297,7 @@ def test_a_project_that_starts_nothing_says_so_before_the_click() -> None:
     loaded = policy()
     archived = replace(loaded.projects["ml101"], archived=True)
     offered = choices_for(replace(loaded, projects={"ml101": archived}), STUDENT, facts())
-    page = page_of(Selection("ml101"), offered)
+    page = page_of(Selection("ml101", "pytorch:2.9", "small"), offered)
     assert [problem.code for problem in page.errors.problems] == ["project-archived"]
     assert page.data["verdict"]["state"] == "no"
     assert page.pill.word == "Not available"
