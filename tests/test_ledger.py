@@ -340,6 +340,17 @@ def test_news_of_an_unknown_id_changes_nothing() -> None:
     assert ledger.claims() == {}
 
 
+def test_a_release_frees_on_the_machine_what_that_server_held() -> None:
+    ledger = ready(ROOM)
+    first, second = (
+        admitted(ledger.reserve(request(server, charge=charge))) for server, charge in ((ADA, SMALL), (BO, WITH_GPU))
+    )
+    ledger.release(first.id)
+    assert ledger.machines() == (Machine("here", ROOM.total, ROOM.total - WITH_GPU.only(("cpu", "memory", GPU))),)
+    ledger.release(second.id)
+    assert ledger.machines() == (Machine("here", ROOM.total, ROOM.total),)
+
+
 def test_entries_of_a_project() -> None:
     ledger = ready()
     first = ledger.reserve(request(ADA, "ml"))
@@ -487,6 +498,15 @@ def test_a_grown_claim_is_charged_by_what_it_grew() -> None:
     assert used(ledger) == Amounts.everywhere(storage(5 * GI))
 
 
+def test_a_start_that_grows_a_claim_counts_as_a_server_too() -> None:
+    ledger = ready()
+    admitted(ledger.reserve(request(claims=(home(),))))
+    larger = request(ServerKey("ada", "b"), claims=(home(size=2 * GI),), quotas=Quotas(user={"servers": Decimal(1)}))
+    refusal = ledger.reserve(larger)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.parameters["key"]) == (Reason.QUOTA_USER, "servers")
+
+
 def test_a_claim_never_shrinks() -> None:
     ledger = ready()
     entry = admitted(ledger.reserve(request(claims=(project_home(5 * GI),))))
@@ -516,6 +536,8 @@ def test_a_claim_without_a_size_takes_no_quota_but_is_known() -> None:
     admitted(ledger.reserve(request(claims=(home(size=None),), quotas=Quotas(user={"storage": Decimal(0)}))))
     assert used(ledger).user == SMALL
     assert list(ledger.claims()) == ["home/ada"]
+    admitted(ledger.reserve(request(ServerKey("ada", "b"), claims=(home(size=Decimal(1)),))))
+    assert used(ledger).user == SMALL + SMALL + storage(1)
 
 
 def test_a_deleted_claim_is_charged_until_its_last_server_is_gone() -> None:
@@ -654,6 +676,16 @@ def test_an_entry_goes_through_json_exactly() -> None:
         "deadline": 77.25,
         "objectName": "ns/pod",
         "uid": "uid",
+    }
+
+
+def test_a_held_claim_goes_through_json_exactly() -> None:
+    claim = HeldClaim(home(size=Decimal("1.5")), "ada", "ml")
+    assert HeldClaim.from_dict(json.loads(json.dumps(claim.as_dict()))) == claim
+    assert claim.as_dict() == {
+        "claim": {"id": "home/ada", "size": "1.5", "charge": [{}, {}, {"storage": "1.5"}]},
+        "person": "ada",
+        "project": "ml",
     }
 
 
@@ -895,6 +927,21 @@ def test_a_new_process_counts_open_rows_and_closes_done_ones() -> None:
     assert list(rows.open) == ["open"]
     assert sorted(entry.id for entry in process.ledger.entries()) == ["open", "up"]
     process.crash()
+
+
+def test_a_new_process_closes_rows_of_servers_proved_absent() -> None:
+    rows = Rows({"lost": held("lost", deadline=120.0), "open": held("open", server=BO, deadline=120.0)})
+    process = Process(rows, None, lambda: 0.0, counting())
+    process.run(process.admissions.rebuild(tuple(rows.open.values()), absent=["lost"]))
+    assert list(rows.open) == ["open"]
+    assert [entry.id for entry in process.ledger.entries()] == ["open"]
+    process.crash()
+
+
+def test_a_server_may_be_seen_without_knowing_what_it_became(hub: Hub) -> None:
+    entry = admitted(hub.admit(request()))
+    hub.process.run(hub.admissions.running(entry.id))
+    assert hub.ledger.get(entry.id) == replace(entry, phase=Phase.RUNNING)
 
 
 def test_rows_that_cannot_be_read_leave_the_ledger_unready() -> None:
