@@ -351,7 +351,7 @@ def error_box(
             refusal.reason.value,
             targets.get(message.field, ""),
             message.what,
-            f"{message.why} {message.way}".strip(),
+            language.sentences(message.why, message.way),
             message.lines,
         )
         for refusal, message in said
@@ -689,15 +689,15 @@ def _note_sentence(note: Note, language: Language, names: Names) -> str:
             if project
             else say("There is no project “{id}” for you.", id=note.asked)
         ),
-        NoteKind.IMAGE_RETIRED: f"{retired} {instead_image}",
-        NoteKind.IMAGE_GONE: f"{withdrawn} {instead_image}",
-        NoteKind.PROFILE_GONE: f"{unusable} {instead_profile}",
+        NoteKind.IMAGE_RETIRED: language.sentences(retired, instead_image),
+        NoteKind.IMAGE_GONE: language.sentences(withdrawn, instead_image),
+        NoteKind.PROFILE_GONE: language.sentences(unusable, instead_profile),
         NoteKind.COUNT_GONE: say(
             "This profile does not open {count} accelerators. Its default is chosen.", count=note.asked
         ),
     }
     message = say("Your instructors say: {message}", message=note.message) if note.message else ""
-    return f"{sentences[note.kind].strip()} {message}".strip()
+    return language.sentences(sentences[note.kind], message)
 
 
 def _empty(
@@ -771,7 +771,7 @@ class _Sheet:
     def fault(self, field_name: str) -> str:
         """What is wrong with a field, for the place where it stands."""
         said = [message for message in self.messages if message.field == field_name]
-        return " ".join(f"{message.why} {message.way}".strip() for message in said)
+        return self.language.sentences(*(part for message in said for part in (message.why, message.way)))
 
     def targets(self) -> dict[str, str]:
         """Where the links of the error box lead."""
@@ -914,7 +914,7 @@ class _Sheet:
             name=text(profile.display_name, profile.name),
             value=profile.name,
             size=size_of(profile, count, self.language),
-            about=f"{text(profile.description)} {shared}".strip(),
+            about=self.language.sentences(text(profile.description), shared),
             pill=self.pill(verdict.state),
             why=self.reason(verdict),
             default=choice.default,

@@ -98,6 +98,14 @@ class Language:
         # Translators: what stands between the items of a list.
         return self.gettext(", ").join(items)
 
+    def sentences(self, *parts: str) -> str:
+        """Sentences in one line; empty ones are left out."""
+        line = ""
+        for part in filter(None, parts):
+            # Translators: two sentences in one line; some languages put no space between them.
+            line = self.say("{first} {second}", first=line, second=part) if line else part
+        return line
+
     def quoted(self, name: str) -> str:
         """A name in quotation marks."""
         return self.say("“{name}”", name=name)

@@ -68,7 +68,7 @@ class Message:
     """A refusal in words: `what` happened, `why`, the `way` on, and the `contact` to ask (empty if nobody is named).
 
     `field` is the user option at fault ("project", "image", "profile", "acceleratorCount", "server-name"), empty where
-    none is; `lines` are the last lines of a log.
+    none is; `lines` are the last lines of a log; `text` is what, why and way in one line.
     """
 
     what: str
@@ -77,11 +77,7 @@ class Message:
     contact: str = ""
     field: str = ""
     lines: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """All sentences in one line, without the log."""
-        return " ".join(part for part in (self.what, self.why, self.way) if part)
+    text: str = ""
 
 
 _STATUS = {
@@ -106,7 +102,8 @@ def sentence(refusal: Refusal, language: Language, names: Names | None = None) -
     """`refusal` in words. Never raises, whatever parameters are missing: a refusal must reach its reader."""
     voice = _Voice(refusal, language, names or Names())
     message = _SENTENCES[refusal.reason](voice)
-    return replace(message, contact=message.contact or voice.contact, lines=voice.lines)
+    text = language.sentences(message.what, message.why, message.way)
+    return replace(message, contact=message.contact or voice.contact, lines=voice.lines, text=text)
 
 
 def card_sentence(refusal: Refusal, language: Language, names: Names | None = None) -> str:
@@ -118,7 +115,7 @@ def plain(refusal: Refusal, language: Language | None = None, names: Names | Non
     """One line for the command line, REST answers and the log."""
     language = language or Language()
     message = sentence(refusal, language, names)
-    return f"{message.text} {_ask(language, message.contact)}".rstrip()
+    return language.sentences(message.text, _ask(language, message.contact))
 
 
 def _ask(language: Language, contact: str) -> str:

@@ -284,7 +284,7 @@ def _times(facts: ServerFacts, language: Language, now: datetime) -> str:
             time = language.moment(facts.stops_at, now)
             unused = say("Will stop at {time} if it is not used.", time=time)
             parts.append(say("Will stop at {time}.", time=time) if _final(facts) else unused)
-    return " ".join(parts)
+    return language.sentences(*parts)
 
 
 def _minutes(seconds: float, language: Language) -> str:
@@ -467,7 +467,7 @@ def stopped_page(
     lead = language.say("Nothing is running now.")
     if reached:
         stopped = language.say("It stopped at stage {number} of {all}.", number=reached, all=len(shown))
-        lead = f"{stopped} {lead}"
+        lead = language.sentences(stopped, lead)
     error_id = refusal.parameters.get("id")
     return StoppedPage(
         title=_stopped_title(started, language),

@@ -130,7 +130,8 @@ function show(data) {
 /** Ask again how things are. Without an answer the page keeps what it has, and the age that stands beside it. */
 async function refresh(state) {
   if (document.hidden) return;
-  const answer = await fetch(form.dataset.availability, { headers: { Accept: "application/json" } }).catch(() => null);
+  const headers = { Accept: "application/json", "X-XSRFToken": form.elements.namedItem("_xsrf").value };
+  const answer = await fetch(form.dataset.availability, { headers }).catch(() => null);
   if (!answer?.ok) return;
   state.data = await answer.json();
   show(state.data);
