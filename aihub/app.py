@@ -142,10 +142,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         help="AIHub's own database, as SQLAlchemy writes it: SQLite or PostgreSQL. Never JupyterHub's own.",
     )
     create_deadline = Int(
-        3600,
+        7200,
         min=10,
         config=True,
-        help="Seconds after which a server that was reserved and is not found is taken not to be coming.",
+        help="Seconds after which a server that was reserved and is not found is taken not to be coming. "
+        "Longer than `Spawner.start_timeout`: until then the start itself is in hand.",
     )
     sweep_interval = Float(30.0, min=0.1, config=True, help="Seconds between two looks at overdue reservations.")
 
