@@ -20,6 +20,14 @@ class AssetHandler(web.StaticFileHandler):
         return 31_536_000 if self.get_argument("v", "") else 0
 
 
+class InfoPage(PageHandler):
+    """Help, and what can be counted on by those who need more than a mouse: for everybody, signed in or not."""
+
+    async def get(self, name: str) -> None:
+        """Show it."""
+        await self.show(f"aihub/{name}.html", None)
+
+
 class LanguageHandler(PageHandler):
     """Remember the language that was chosen, and go back."""
 
@@ -36,4 +44,5 @@ def routes() -> list[Any]:
     return [
         (r"/aihub/static/(.*)", AssetHandler, {"path": str(STATIC)}),
         (r"/aihub/language", LanguageHandler),
+        (r"/aihub/(help|accessibility)", InfoPage),
     ]

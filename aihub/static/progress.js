@@ -11,10 +11,10 @@ let state = { stage: undefined, first: true };
 
 /** Take over the moving parts of this page as the server draws them now. A start that has ended has another page. */
 async function redraw() {
-  const answer = await fetch(window.location.href).catch(() => null);
+  const answer = await fetch(window.location.href, { redirect: "manual" }).catch(() => null);
   if (!answer) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (answer.redirected || !fresh.getElementById("progress")) {
+  if (answer.type === "opaqueredirect" || !fresh.getElementById("progress")) {
     window.location.reload();
     return;
   }
