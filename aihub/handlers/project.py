@@ -26,7 +26,7 @@ from aihub.coursepage import (
 from aihub.errors import Reason, Refusal, StoreError
 from aihub.handlers.base import PageHandler, choices_in, teaches
 from aihub.handlers.running import Running, servers_of
-from aihub.handlers.spawn import end_server
+from aihub.handlers.server_api import end_server
 from aihub.i18n import static_version
 from aihub.ledger import ServerKey
 from aihub.messages import card_sentence, names_of

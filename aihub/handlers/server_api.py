@@ -6,12 +6,15 @@ What the stock handlers would answer with a 500, or store before it is checked, 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
+from jupyterhub.slugs import is_valid_display_name
 from tornado import web
 
 from aihub.app import AIHub
@@ -20,10 +23,15 @@ from aihub.names import server_name_problem
 from aihub.options import parse_options, shown
 from aihub.spawner import SpawnRefused
 
-__all__ = ["ServerHandler", "routes"]
+__all__ = ["ServerHandler", "end_server", "forget_server", "routes"]
 
 MAX_BODY = 64 * 1024
-_PATCH_KEYS = {"name", "display_name", "user_options"}
+CANCEL_PATIENCE = 30.0
+"""Seconds to wait until a cancelled start has given back what it made."""
+
+_LONGEST_DISPLAY_NAME = 255  # of JupyterHub's column
+_START_KEYS = {"display_name", "user_options"}
+_PATCH_KEYS = {"name", *_START_KEYS}
 
 
 class ServerHandler(UserServerAPIHandler):
@@ -36,7 +44,8 @@ class ServerHandler(UserServerAPIHandler):
         if not self.request.body.strip():
             return None
         try:
-            body = json.loads(self.request.body)
+            # As bytes, UTF-16 would pass, which the hub's own reader cannot read.
+            body = json.loads(self.request.body.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise _invalid("", "not-json", "") from error
         if not isinstance(body, dict):
@@ -44,12 +53,15 @@ class ServerHandler(UserServerAPIHandler):
         return body
 
     def get_server_json_body(self) -> dict[str, Any]:
-        """The body in the hub's shape, its `user_options` well-formed."""
-        self.get_json_body()  # the hub's own method reads the body past ours, and takes `[]` for "no body"
-        body: dict[str, Any] = super().get_server_json_body()
+        """`display_name` and `user_options` of a body in either of the hub's two shapes, well-formed or refused."""
+        body = self.get_json_body() or {}
+        if not _START_KEYS & set(body):
+            body = {"user_options": body or None}
+        _only(body, _START_KEYS)
+        _check_display_name(body)
         if body.get("user_options") is not None:
             _well_formed(body["user_options"])
-        return body
+        return {key: body.get(key) for key in _START_KEYS}
 
     @needs_scope("start:servers")
     async def put(self, user_name: str, server_name: str = "") -> None:
@@ -66,8 +78,7 @@ class ServerHandler(UserServerAPIHandler):
             raise web.HTTPError(404)
         body = self.get_server_json_body()
         existed = server_name in user.orm_spawners
-        await _not_busy(user, server_name)
-        if not self._active(user, server_name):
+        if not await _starting(user, server_name):
             options = body["user_options"]
             saved = user.orm_spawners[server_name].user_options if existed else None
             aihub = AIHub.instance()
@@ -85,13 +96,11 @@ class ServerHandler(UserServerAPIHandler):
     async def patch(self, user_name: str, server_name: str = "") -> None:
         """Rename a stopped server or change what it will start with."""
         body = self.get_json_body() or {}
-        unknown = sorted(set(body) - _PATCH_KEYS)
-        if unknown:
-            raise _invalid(shown(unknown[0]), "unknown-key", unknown[0])
-        for key in ("name", "display_name"):
-            if key in body and not isinstance(body[key], str):
-                raise _invalid(key, "not-text", body[key])
+        _only(body, _PATCH_KEYS)
+        _check_display_name(body)
         if "name" in body:
+            if not isinstance(body["name"], str):
+                raise _invalid("name", "not-text", body["name"])
             _named(body["name"], required=True)
         if "user_options" in body:
             _well_formed(body["user_options"])
@@ -99,28 +108,51 @@ class ServerHandler(UserServerAPIHandler):
 
     @needs_scope("delete:servers")
     async def delete(self, user_name: str, server_name: str = "") -> None:
-        """Stop a server."""
+        """Stop a server, or cancel its start."""
         self.get_json_body()
         user = self.find_user(user_name)
-        if user is not None and not server_name and server_name not in user.spawners:
+        spawner = user.spawners.get(server_name) if user is not None else None
+        if user is not None and spawner is None and not server_name:
             self.set_status(204)
             return
+        if spawner is not None and spawner.pending in _STARTS:
+            # The hub's own gives a cancelled start one second, and answers 500 when that is not enough.
+            await end_server(self, user, server_name)
+            if spawner.pending in _STARTS:
+                raise SpawnRefused(_busy(spawner))
         await super().delete(user_name, server_name)
 
-    @staticmethod
-    def _active(user: Any, server_name: str) -> bool:
-        return server_name in user.spawners and user.spawners[server_name].active
+
+_STARTS = ("spawn", "check")
 
 
-async def _not_busy(user: Any, server_name: str) -> None:
-    """Refuse a start of a server that runs or stops; one that starts is answered as the first request was."""
+def _busy(spawner: Any) -> Refusal:
+    return Refusal(Reason.SERVER_BUSY, {"server": spawner.name, "state": spawner.pending or "running"})
+
+
+async def _starting(user: Any, server_name: str) -> bool:
+    """Whether the server starts already, which is answered as the first request was; refused if it runs or stops."""
     spawner = user.spawners.get(server_name)
-    if spawner is None or not spawner.active or spawner.pending in {"spawn", "check"}:
-        return
+    if spawner is None or not spawner.active:
+        return False
+    if spawner.pending in _STARTS:
+        return True
     # A server that died since the last look must not stand in the way of its own restart.
     if spawner.ready and await spawner.poll_and_notify() is not None:
+        return False
+    raise SpawnRefused(_busy(spawner))
+
+
+async def end_server(handler: Any, user: Any, name: str) -> None:
+    """Stop a server in whatever state it is; nothing happens to one that does not run or is stopping already."""
+    spawner = user.spawners.get(name)
+    if spawner is None or spawner.pending == "stop":
         return
-    raise SpawnRefused(Refusal(Reason.SERVER_BUSY, {"server": server_name, "state": spawner.pending or "running"}))
+    if spawner.pending and spawner._spawn_future is not None:  # noqa: SLF001  # the hub's own Cancel does the same
+        spawner._spawn_future.cancel()  # noqa: SLF001
+        await asyncio.wait([spawner._spawn_future], timeout=CANCEL_PATIENCE)  # noqa: SLF001
+    if spawner.ready:
+        await handler.stop_single_user(user, name)
 
 
 def forget_server(handler: Any, user: Any, server_name: str) -> None:
@@ -137,6 +169,24 @@ def _well_formed(options: object) -> None:
     parsed = parse_options(options)
     if isinstance(parsed, Refusal):
         raise SpawnRefused(parsed)
+
+
+def _only(body: Mapping[str, Any], keys: set[str]) -> None:
+    unknown = sorted(set(body) - keys)
+    if unknown:
+        raise _invalid(shown(unknown[0]), "unknown-key", unknown[0])
+
+
+def _check_display_name(body: Mapping[str, Any]) -> None:
+    """Refuse what the hub checks for new servers only, and its database may be unable to store."""
+    name = body.get("display_name", "")
+    if not isinstance(name, str):
+        raise _invalid("display_name", "not-text", name)
+    if len(name) > _LONGEST_DISPLAY_NAME:
+        raise _invalid("display_name", "too-long", name)
+    # Spaces at the ends or in a row are ugly, but can be printed.
+    if name and not is_valid_display_name(re.sub(" +", " ", name).strip(" ")):
+        raise _invalid("display_name", "unprintable", name)
 
 
 def _named(name: str, *, required: bool = False) -> None:

@@ -6,7 +6,6 @@ first so that it can be answered in place, and the spawner's `start` alone admit
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +30,7 @@ from aihub.form import (
     spawn_page,
 )
 from aihub.handlers.base import PageHandler, situation
-from aihub.handlers.server_api import forget_server
+from aihub.handlers.server_api import end_server, forget_server
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
 from aihub.names import server_name_problem, suggest_server_name
@@ -217,10 +216,8 @@ class ProgressPage(PageHandler):
         if spawner is not None and spawner.ready:
             self.redirect(self.get_next_url(default=user.server_url(server_name)))
         elif spawner is not None and spawner.pending == "stop":
-            self.set_header("Refresh", "3")
             await self.show("aihub/stopping.html", pages.Stopping(server_name))
         elif spawner is not None and spawner.pending:
-            self.set_header("Refresh", "3")
             await self._show_progress(user, spawner)
         else:
             await self._show_ending(user, server_name, spawner)
@@ -313,18 +310,6 @@ class StopServer(PageHandler):
         user, name = self.user_named(user_name), self.field("server")
         await end_server(self, user, name)
         self.redirect(self.get_next_url(default=url_path_join(self.hub.base_url, "home")))
-
-
-async def end_server(handler: PageHandler, user: Any, name: str) -> None:
-    """Stop a server in whatever state it is; nothing happens to one that does not run or is stopping already."""
-    spawner = user.spawners.get(name)
-    if spawner is None or spawner.pending == "stop":
-        return
-    if spawner.pending and spawner._spawn_future is not None:  # noqa: SLF001  # the hub's own Cancel does the same
-        spawner._spawn_future.cancel()  # noqa: SLF001
-        await asyncio.wait([spawner._spawn_future], timeout=30)  # noqa: SLF001
-    if spawner.ready:
-        await handler.stop_single_user(user, name)
 
 
 def routes() -> list[tuple[str, Any]]:
