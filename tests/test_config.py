@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # comes with JupyterHub
+from jsonschema import Draft202012Validator
 
 from aihub.catalog import TagState
 from aihub.config import Loaded, attempt, load, schema
