@@ -55,7 +55,7 @@ def table(text: str, heading: str) -> Iterator[list[str]]:
     """The rows, without the head, of the first table below a heading."""
     section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
     lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
-    rows = [line for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines))
     for row in rows[2:]:
         yield [cell.strip() for cell in row.strip("|").split(" | ")]
 
