@@ -106,10 +106,6 @@ class Language:
             line = self.say("{first} {second}", first=line, second=part) if line else part
         return line
 
-    def quoted(self, name: str) -> str:
-        """A name in quotation marks."""
-        return self.say("“{name}”", name=name)
-
     def bracketed(self, name: str) -> str:
         """A name that completes a label for those who hear the page: "(PyTorch)"."""
         return self.say("({name})", name=name)

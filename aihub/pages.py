@@ -14,7 +14,6 @@ language. Functions here take what the handlers know and read no clock, file or 
 | aihub/stopping.html        | Stopping     |                                                                |
 | aihub/project.html         | ProjectPage  | `aihub.coursepage.project_page`                                |
 | aihub/projects.html        | ProjectsPage | `projects_page`                                                |
-| aihub/message.html         | MessagePage  | any other answer: a title, sentences, one way on               |
 | aihub/help.html, aihub/accessibility.html | none |                                                         |
 
 POST forms, each with `_xsrf`; addresses are below the hub's base URL:
@@ -50,7 +49,6 @@ __all__ = [
     "Chrome",
     "HomePage",
     "LogLine",
-    "MessagePage",
     "NotRunning",
     "Persona",
     "ProgressPage",
@@ -87,7 +85,7 @@ class Chrome:
     announcements: tuple[Text, ...] = ()
 
 
-# --- sign-in and plain answers ---------------------------------------------------------------------------------------
+# --- sign-in, and servers that do not run ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +105,6 @@ class SignInPage:
     action: str
     next: str = ""
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MessagePage:
-    """A page with one message. `href` and `link` are the way on; without them it leads home."""
-
-    title: str
-    lines: tuple[str, ...]
-    href: str = ""
-    link: str = ""
-    contact: Contact | None = None
-    code: str = ""
-    error_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from aihub.messages import names_of
 from aihub.pages import (
     Chrome,
     LogLine,
-    MessagePage,
     NotRunning,
     Persona,
     ServerFacts,
@@ -374,10 +373,7 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "project-new": ("aihub/project.html", project_new),
     "projects": ("aihub/projects.html", lambda language, mark: projects_page(choices(mark), language)),
     "projects-empty": ("aihub/projects.html", lambda language, _mark: projects_page((), language)),
-    "message": (
-        "aihub/message.html",
-        lambda _language, mark: MessagePage(mark("Title"), (mark("Line"),), "", "", None, "code", "3F7K"),
-    ),
+    "not-running-stock": ("not_running.html", lambda _language, _mark: None),
     "error-404": ("404.html", lambda _language, _mark: None),
     "error-403": ("error.html", lambda _language, _mark: None),
     "error-500": ("error.html", lambda _language, _mark: None),
@@ -416,5 +412,7 @@ def render(name: str, language: Language, languages: tuple[Language, ...], mark:
         user=SimpleNamespace(name=mark("student-07")) if signed_in else None,
         xsrf="token",
         status_code=status,
+        server_name=mark("lab"),
+        spawn_url=f"/hub/spawn/student-07/lab?next={mark('/hub/user')}",
         message=mark("Hub says no") if name == "error-500" else "",
     )

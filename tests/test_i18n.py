@@ -218,10 +218,13 @@ def test_durations_have_their_two_largest_units(seconds: float, english: str, ch
     assert CHINESE.duration(seconds) == chinese
 
 
-def test_lists_and_quotes_follow_the_language() -> None:
+def test_lists_sentences_and_labels_follow_the_language() -> None:
     assert ENGLISH.listed(["a", "b"]) == "a, b"
     assert CHINESE.listed(["a", "b"]) == "a、b"
-    assert CHINESE.quoted("a") == "「a」"
+    assert ENGLISH.sentences("A.", "", "B.", "C.") == "A. B. C."
+    assert CHINESE.sentences("甲。", "乙。") == "甲。乙。"
+    assert ENGLISH.sentences() == ""
+    assert CHINESE.bracketed("a") == "（a）"
 
 
 def test_values_with_braces_are_not_filled_in_again() -> None:

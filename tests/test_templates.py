@@ -109,6 +109,16 @@ def test_a_page_says_which_language_it_speaks(name: str, code: str) -> None:
     assert root["lang"] == CATALOGUES.languages[code].tag
 
 
+def test_the_hubs_own_page_of_a_stopped_server_leads_to_the_start() -> None:
+    found = page("not-running-stock")
+    assert found.h1 is not None
+    assert found.h1.get_text() == "“lab” is not running"
+    assert [link["href"] for link in found.select("main a")] == [
+        "/hub/spawn/student-07/lab?next=/hub/user",
+        "/hub/home",
+    ]
+
+
 def test_the_start_button_is_the_first_of_its_form() -> None:
     found = page("spawn")
     assert found.select("#start button[type=submit]:not([form])")[0].get_text() == "Start"
