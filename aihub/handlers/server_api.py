@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.slugs import is_valid_display_name
 from tornado import web
@@ -23,7 +24,7 @@ from aihub.names import server_name_problem
 from aihub.options import parse_options, shown
 from aihub.spawner import SpawnRefused
 
-__all__ = ["ServerHandler", "end_server", "forget_server", "routes"]
+__all__ = ["OneStart", "ServerHandler", "end_server", "forget_server", "routes"]
 
 MAX_BODY = 64 * 1024
 CANCEL_PATIENCE = 30.0
@@ -34,7 +35,33 @@ _START_KEYS = {"display_name", "user_options"}
 _PATCH_KEYS = {"name", *_START_KEYS}
 
 
-class ServerHandler(UserServerAPIHandler):
+class OneStart(BaseHandler):
+    """Starts of one server that cross each other, or a stop, end in an answer; the hub's own end in a 500."""
+
+    async def spawn_single_user(
+        self, user: Any, server_name: str = "", display_name: str = "", options: dict[str, Any] | None = None
+    ) -> None:
+        """Start the server. Raises SpawnRefused with `server-busy` if it starts already, or is stopped meanwhile."""
+        spawner, crossing = user.spawners.get(server_name), (user.name, server_name)
+        if crossing in _crossings or (spawner is not None and spawner.pending):
+            raise SpawnRefused(_busy(server_name, spawner))
+        _crossings.add(crossing)
+        try:
+            await super().spawn_single_user(user, server_name, display_name, options=options)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # this request was cancelled, not the start that it waits for
+            raise SpawnRefused(_busy(server_name, spawner)) from error
+        finally:
+            _crossings.discard(crossing)
+
+
+_crossings: set[tuple[str, str]] = set()
+"""Servers whose start is being handed to the hub: it may ask the sign-in method before it marks them as pending."""
+
+
+class ServerHandler(OneStart, UserServerAPIHandler):
     """Start, stop, make and change a server."""
 
     def get_json_body(self) -> Any:
@@ -119,15 +146,16 @@ class ServerHandler(UserServerAPIHandler):
             # The hub's own gives a cancelled start one second, and answers 500 when that is not enough.
             await end_server(self, user, server_name)
             if spawner.pending in _STARTS:
-                raise SpawnRefused(_busy(spawner))
+                raise SpawnRefused(_busy(server_name, spawner))
         await super().delete(user_name, server_name)
 
 
 _STARTS = ("spawn", "check")
 
 
-def _busy(spawner: Any) -> Refusal:
-    return Refusal(Reason.SERVER_BUSY, {"server": spawner.name, "state": spawner.pending or "running"})
+def _busy(server_name: str, spawner: Any) -> Refusal:
+    state = (spawner.pending if spawner is not None else None) or "running"
+    return Refusal(Reason.SERVER_BUSY, {"server": server_name, "state": state})
 
 
 async def _starting(user: Any, server_name: str) -> bool:
@@ -140,7 +168,7 @@ async def _starting(user: Any, server_name: str) -> bool:
     # A server that died since the last look must not stand in the way of its own restart.
     if spawner.ready and await spawner.poll_and_notify() is not None:
         return False
-    raise SpawnRefused(_busy(spawner))
+    raise SpawnRefused(_busy(server_name, spawner))
 
 
 async def end_server(handler: Any, user: Any, name: str) -> None:

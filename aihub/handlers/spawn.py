@@ -30,7 +30,7 @@ from aihub.form import (
     spawn_page,
 )
 from aihub.handlers.base import PageHandler, situation
-from aihub.handlers.server_api import end_server, forget_server
+from aihub.handlers.server_api import OneStart, end_server, forget_server
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
 from aihub.names import server_name_problem, suggest_server_name
@@ -50,7 +50,7 @@ def lab_path(path: str) -> str | None:
     return None if not path or odd or len(path) > MAX_PATH else path
 
 
-class StartPage(PageHandler, SpawnHandler):
+class StartPage(OneStart, PageHandler, SpawnHandler):
     """The start page for oneself, or for somebody else whose rights then count."""
 
     @web.authenticated
@@ -155,7 +155,7 @@ class StartPage(PageHandler, SpawnHandler):
     @staticmethod
     def _starting(user: Any, name: str) -> bool:
         spawner = user.spawners.get(name)
-        return spawner is not None and spawner.pending is not None
+        return spawner is not None and spawner.pending in {"spawn", "check"}
 
     async def _try_start(self, user: Any, name: str, options: dict[str, Any], path: str) -> Refusal | None:
         """Hand the start to the hub; it is answered with the progress page, or with the refusal to show."""
@@ -168,6 +168,10 @@ class StartPage(PageHandler, SpawnHandler):
                 user, name, name, spawner, self.progress_address(user, name, path), options
             )
         except SpawnRefused as error:
+            if self._starting(user, name):
+                # Another tab was a moment faster: both lead to the one start.
+                self.redirect(self.progress_address(user, name, path))
+                return None
             if name and not existed:
                 forget_server(self, user, name)
             return error.refusal
