@@ -247,7 +247,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             as_of=datetime.now(UTC),
             usage=self.ledger.usage(person.name),
             machines=self.ledger.machines(),
-            claims=self.ledger.claims().keys(),
+            claims=self.ledger.charged(),
             decisions=self._decisions,
             unresolved=self._unresolved,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from aihub.projects import Decisions
 from aihub.quota import Amounts
 from aihub.resources import Resources
+from aihub.storage import Claim
 
 __all__ = ["Facts", "Machine", "Usage"]
 
@@ -46,7 +46,7 @@ class Facts:
     """The facts of one moment for one person.
 
     `usage` is None while it is not known, `machines` None while nothing is known of them (then neither *never fits*
-    nor *no capacity* is said). `claims` are the ids of the claims that exist already and are in `usage`.
+    nor *no capacity* is said). `claims` are those that are in `usage` already, by id, as they are charged.
     `unresolved` maps "stream:tag" to whether waiting can help: True while its resolution is under way, False when it
     cannot run here at all.
     """
@@ -54,7 +54,7 @@ class Facts:
     as_of: datetime
     usage: Usage | None = Usage()
     machines: tuple[Machine, ...] | None = None
-    claims: AbstractSet[str] = frozenset()
+    claims: Mapping[str, Claim] = field(default_factory=lambda: MappingProxyType({}))
     decisions: Mapping[str, Decisions] = field(default_factory=lambda: MappingProxyType({}))
     unresolved: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
 

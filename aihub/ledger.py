@@ -24,7 +24,7 @@ from aihub.plan import Plan
 from aihub.policy import quota_refusal
 from aihub.quota import Amounts, Deny, Quotas, check
 from aihub.resources import SERVERS, Resources, format_amount
-from aihub.storage import Claim
+from aihub.storage import Claim, growth
 
 __all__ = [
     "Admissions",
@@ -218,6 +218,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._by_server: dict[ServerKey, list[str]] = {}
         self._charged: dict[str, HeldClaim] = {}
+        self._claims: dict[str, Claim] = {}
         # The claims known to exist. A claim is charged at the largest of its known size and what its servers asked for.
         self._known: dict[str, HeldClaim] = {}
         self._held = Resources()
@@ -248,6 +249,10 @@ class Ledger:
     def claims(self) -> Mapping[str, HeldClaim]:
         """The claims that are charged, by id: those that exist, and those that a held server may be about to make."""
         return MappingProxyType(self._charged)
+
+    def charged(self) -> Mapping[str, Claim]:
+        """`claims` as the policy needs to know them (`Facts.claims`); costs nothing however many there are."""
+        return MappingProxyType(self._claims)
 
     def entries(self, project: str | None = None) -> tuple[Entry, ...]:
         """What is held in `project`, or everywhere, in the order of admission."""
@@ -311,11 +316,7 @@ class Ledger:
         """What the start adds: the server, claims that are not charged yet, and what charged ones grow by."""
         added = Amounts.everywhere(request.charge)
         for claim in {claim.id: claim for claim in request.claims}.values():
-            charged = self._charged.get(claim.id)
-            if charged is None:
-                added += claim.charge
-            elif _size(claim) > _size(charged.claim):
-                added += claim.charge - charged.claim.charge
+            added += growth(claim, self._claims.get(claim.id))
         return added
 
     def _usage_at(self, person: str, project: str) -> Amounts:
@@ -463,11 +464,13 @@ class Ledger:
     def _recharge(self, held: HeldClaim) -> None:
         self._uncharge(held.claim.id)
         self._charged[held.claim.id] = held
+        self._claims[held.claim.id] = held.claim
         self._change(held.person, held.project, held.claim.charge)
 
     def _uncharge(self, claim_id: str) -> None:
         held = self._charged.pop(claim_id, None)
         if held is not None:
+            del self._claims[claim_id]
             self._change(held.person, held.project, Amounts() - held.claim.charge)
 
     def _change(self, person: str, project: str, amounts: Amounts) -> None:

@@ -22,7 +22,7 @@ from aihub.profiles import Profile
 from aihub.projects import Decisions, Person, Project, Role, group_matches
 from aihub.quota import Amounts, Deny, Level, Quota, Quotas, denials
 from aihub.resources import SERVERS, STORAGE, Resources, format_amount
-from aihub.storage import Claim, Home, home_claim, project_claims
+from aihub.storage import Claim, Home, growth, home_claim, project_claims
 
 __all__ = [
     "OK",
@@ -216,7 +216,8 @@ def default_image(policy: Policy, project: Project, decisions: Decisions) -> str
     for reference in (decisions.default, _qualified(policy, project.images.default)):
         if reference and _stands(policy, project, decisions, reference):
             return reference
-    standing = [each for each in policy.catalog.references() if _stands(policy, project, decisions, each)]
+    offered = policy.catalog.among(project.images.id_set)
+    standing = [each for each in offered if _stands(policy, project, decisions, each)]
     return min(standing, key=lambda reference: not _preferred(policy, reference), default=None)
 
 
@@ -599,11 +600,10 @@ def _claims(policy: Policy, person: Person, project: Project) -> tuple[Claim, ..
 
 
 def _charge(policy: Policy, person: Person, project: Project, profile: Profile, count: int, facts: Facts) -> Amounts:
-    """What the start adds: the server itself and the claims that do not exist yet."""
+    """What the start adds: the server itself, claims that do not exist yet, and what others grow by."""
     charge = Amounts.everywhere(profile.charge(count))
     for claim in _claims(policy, person, project):
-        if claim.id not in facts.claims:
-            charge = charge + claim.charge
+        charge = charge + growth(claim, facts.claims.get(claim.id))
     return charge
 
 
@@ -627,7 +627,7 @@ def _image_choices(policy: Policy, facts: Facts, project: Project) -> tuple[Imag
     decisions = facts.decided(project.name)
     default = default_image(policy, project, decisions)
     choices = []
-    for reference in policy.catalog.references():
+    for reference in policy.catalog.among(project.images.id_set):
         found = policy.catalog.find(reference)
         if found is None or not _offered(policy, project, decisions, reference):
             continue

@@ -21,6 +21,7 @@ __all__ = [
     "ProjectStorage",
     "SharedFolder",
     "directory_of",
+    "growth",
     "home_claim",
     "project_claims",
 ]
@@ -101,6 +102,17 @@ def project_claims(storage: ProjectStorage, project: str) -> tuple[Claim, ...]:
     if storage.shared is None:
         return ()
     return (Claim(f"project/{project}", storage.shared.size, Amounts(project=_storage(storage.shared.size))),)
+
+
+def growth(claim: Claim, charged: Claim | None) -> Amounts:
+    """What a start that mounts `claim` adds to usage, where the claim is already charged as `charged` (None: not yet).
+
+    A claim counts at the largest size that was ever asked for, so one that shrinks adds nothing and takes nothing off.
+    """
+    if charged is None:
+        return claim.charge
+    larger = (claim.size or Decimal(0)) > (charged.size or Decimal(0))
+    return claim.charge - charged.charge if larger else Amounts()
 
 
 def directory_of(claim: str) -> tuple[str, ...]:

@@ -263,19 +263,19 @@ def oracle_charge(
     per_server = {**_hardware(profile, count), "servers": Decimal(1)}
     charge = {level: dict(per_server) for level in LEVELS}
 
-    def add(level: str, size: Decimal | None) -> None:
-        if size is not None:
-            charge[level]["storage"] = charge[level].get("storage", Decimal(0)) + size
+    def add(claim: str, size: Decimal | None, *levels: str) -> None:
+        known = facts.claims.get(claim)
+        more = (size or Decimal(0)) - (known.size or Decimal(0) if known else Decimal(0))
+        for level in levels if more > 0 else ():
+            charge[level]["storage"] = charge[level].get("storage", Decimal(0)) + more
 
     if policy.home.scope is HomeScope.USER:
-        if f"home/{person.name}" not in facts.claims:
-            add("user", policy.home.size)
-    elif f"home/{project.name}/{person.name}" not in facts.claims:
+        add(f"home/{person.name}", policy.home.size, "user")
+    else:
         size = policy.home.size if project.storage.home_size is None else project.storage.home_size
-        for level in LEVELS:
-            add(level, size)
-    if project.storage.shared is not None and f"project/{project.name}" not in facts.claims:
-        add("project", project.storage.shared.size)
+        add(f"home/{project.name}/{person.name}", size, *LEVELS)
+    if project.storage.shared is not None:
+        add(f"project/{project.name}", project.storage.shared.size, "project")
     return {level: {key: amount for key, amount in charge[level].items() if amount} for level in LEVELS}
 
 

@@ -22,9 +22,9 @@ from aihub.facts import Facts, Machine, Usage
 from aihub.policy import Policy
 from aihub.profiles import Accelerator, Profile
 from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offer, Person, Project
-from aihub.quota import Quota
+from aihub.quota import Amounts, Quota
 from aihub.resources import Resources
-from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder
+from aihub.storage import Claim, Dataset, Home, HomeScope, ProjectStorage, SharedFolder
 from aihub.text import Text
 
 __all__ = ["NOW", "Case", "cases", "hostile_options"]
@@ -185,12 +185,19 @@ class _World:
         }
         return Decisions(images, self.one(None, *REFERENCES, "gone:1", "torch"))
 
+    def claim(self, name: str) -> Claim:
+        size = self.one(None, *(Decimal(size) for size in (1, 2, 3, 5)))
+        stored = Resources({"storage": size} if size else {})
+        if name.startswith("project/"):
+            return Claim(name, size, Amounts(project=stored))
+        return Claim(name, size, Amounts(user=stored) if name.count("/") == 1 else Amounts.everywhere(stored))
+
     def facts(self) -> Facts:
         return Facts(
             NOW,
             self.usage(),
             tuple(self.machine() for _ in range(self.one(0, 1, 1, 2, 2, 2))) if self.chance(0.6) else None,
-            frozenset(self.some(CLAIMS)),
+            {name: self.claim(name) for name in self.some(CLAIMS)},
             {name: self.decisions() for name in self.some(PROJECTS)} if self.chance(0.6) else {},
             {name: self.chance(0.7) for name in self.some(REFERENCES)[:2]} if self.chance(0.5) else {},
         )

@@ -498,6 +498,19 @@ def test_a_grown_claim_is_charged_by_what_it_grew() -> None:
     assert used(ledger) == Amounts.everywhere(storage(5 * GI))
 
 
+def test_what_is_charged_is_what_the_policy_is_told() -> None:
+    ledger = ready()
+    first = admitted(ledger.reserve(request(claims=(project_home(2 * GI), folder()))))
+    assert ledger.charged() == {claim.id: claim for claim in first.claims}
+    ledger.release(first.id)
+    grown = admitted(ledger.reserve(request(claims=(project_home(5 * GI),))))
+    assert ledger.charged() == {claim.id: claim for claim in (*grown.claims, folder())}
+    ledger.release(grown.id, ())
+    assert ledger.charged() == {claim.id: claim for claim in first.claims}
+    ledger.remove_claim(folder().id)
+    assert ledger.charged() == {project_home(2 * GI).id: project_home(2 * GI)}
+
+
 def test_a_start_that_grows_a_claim_counts_as_a_server_too() -> None:
     ledger = ready()
     admitted(ledger.reserve(request(claims=(home(),))))

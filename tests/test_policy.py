@@ -916,6 +916,12 @@ SHARED = ProjectStorage(shared=SharedFolder(Decimal(3)))
 PROJECT_HOMES = Home(HomeScope.PROJECT, Decimal(5))
 
 
+def charged(claim: str, size: int | None) -> dict[str, Claim]:
+    stored = Resources({} if size is None else {"storage": size})
+    amounts = Amounts(project=stored) if claim.startswith("project/") else Amounts(user=stored)
+    return {claim: Claim(claim, None if size is None else Decimal(size), amounts)}
+
+
 @pytest.mark.parametrize(
     ("changes", "charge", "claims"),
     [
@@ -931,10 +937,28 @@ PROJECT_HOMES = Home(HomeScope.PROJECT, Decimal(5))
             id="project-s-own-size",
         ),
         pytest.param(
-            (whole(home=Home(size=Decimal(5))), facts(claims=frozenset({"home/ann"}))),
+            (whole(home=Home(size=Decimal(5))), facts(claims=charged("home/ann", 5))),
             Amounts(),
             {"home/ann": 5},
             id="home-exists",
+        ),
+        pytest.param(
+            (whole(home=Home(size=Decimal(5))), facts(claims=charged("home/ann", 3))),
+            Amounts(user=Resources({"storage": 2})),
+            {"home/ann": 5},
+            id="home-grows",
+        ),
+        pytest.param(
+            (whole(home=Home(size=Decimal(5))), facts(claims=charged("home/ann", 9))),
+            Amounts(),
+            {"home/ann": 5},
+            id="home-was-larger",
+        ),
+        pytest.param(
+            (whole(home=Home(size=Decimal(5))), facts(claims=charged("home/ann", None))),
+            Amounts(user=STORED),
+            {"home/ann": 5},
+            id="home-had-no-size",
         ),
         pytest.param(
             (project(storage=SHARED),),
@@ -943,7 +967,7 @@ PROJECT_HOMES = Home(HomeScope.PROJECT, Decimal(5))
             id="shared-folder",
         ),
         pytest.param(
-            (project(storage=SHARED), facts(claims=frozenset({"project/ml101"}))),
+            (project(storage=SHARED), facts(claims=charged("project/ml101", 3))),
             Amounts(),
             {"home/ann": None, "project/ml101": 3},
             id="shared-folder-exists",
@@ -966,7 +990,7 @@ def test_charge_and_claims(changes: tuple[Change, ...], charge: Amounts, claims:
 def test_a_new_home_counts_against_the_quota_and_one_that_exists_does_not() -> None:
     small = (whole(home=Home(size=Decimal(5)), user_quota={"storage": Decimal(4)}),)
     assert isinstance(changed(*small).resolve(), Refusal)
-    assert isinstance(changed(*small, facts(claims=frozenset({"home/ann"}))).resolve(), Plan)
+    assert isinstance(changed(*small, facts(claims=charged("home/ann", 5))).resolve(), Plan)
 
 
 def test_a_plan_holds_all_that_a_start_needs() -> None:
