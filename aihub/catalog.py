@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -95,9 +96,17 @@ class ImageStream:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All image streams by name."""
+    """All image streams by name; `find`, `references` and `among` cost no search through them."""
 
     streams: Mapping[str, ImageStream] = field(default_factory=lambda: MappingProxyType({}))
+    _found: Mapping[str, tuple[ImageStream, ImageTag]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[str, tuple[ImageStream, ImageTag]] = {}
+        for stream in sorted(self.streams.values(), key=_place):
+            for tag in stream.tags:
+                found.setdefault(f"{stream.name}:{tag.name}", (stream, tag))
+        object.__setattr__(self, "_found", MappingProxyType(found))
 
     @classmethod
     def of(cls, streams: Iterable[ImageStream]) -> Catalog:
@@ -109,12 +118,19 @@ class Catalog:
 
     def find(self, reference: str) -> tuple[ImageStream, ImageTag] | None:
         """The stream and tag that "stream:tag" names."""
-        name, _, tag_name = reference.partition(":")
-        stream = self.streams.get(name)
-        tag = stream.tag(tag_name) if stream else None
-        return (stream, tag) if stream and tag else None
+        return self._found.get(reference)
 
     def references(self) -> Iterator[str]:
         """Every "stream:tag", in the order of the streams."""
-        for stream in sorted(self.streams.values(), key=lambda stream: (stream.order, stream.name)):
-            yield from (f"{stream.name}:{tag.name}" for tag in stream.tags)
+        return iter(self._found)
+
+    def among(self, ids: AbstractSet[str]) -> Iterator[str]:
+        """Every "stream:tag" that `ids` name by itself or with its whole stream, in the order of the streams."""
+        named = {name: self.streams[name] for name in (each.partition(":")[0] for each in ids) if name in self.streams}
+        for stream in sorted(named.values(), key=_place):
+            references = dict.fromkeys(f"{stream.name}:{tag.name}" for tag in stream.tags)
+            yield from (each for each in references if stream.name in ids or each in ids)
+
+
+def _place(stream: ImageStream) -> tuple[int, str]:
+    return stream.order, stream.name

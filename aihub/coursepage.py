@@ -273,7 +273,7 @@ class _Desk:
 
     def allowed(self) -> list[str]:
         """Every "stream:tag" that the admins let the project use."""
-        return [each for each in self.policy.catalog.references() if self._allows(each)]
+        return [each for each in self.policy.catalog.among(self.choices.project.images.id_set) if self._allows(each)]
 
     def _allows(self, reference: str) -> bool:
         found = self.policy.catalog.find(reference)

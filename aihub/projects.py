@@ -84,10 +84,14 @@ class Offer:
 
     ids: tuple[str, ...] = ()
     default: str | None = None
+    id_set: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id_set", frozenset(self.ids))
 
     def includes_image(self, reference: str) -> bool:
         """Whether "stream:tag" is offered, by itself or with its whole stream."""
-        return reference in self.ids or reference.partition(":")[0] in self.ids
+        return reference in self.id_set or reference.partition(":")[0] in self.id_set
 
 
 @dataclass(frozen=True, slots=True)
