@@ -90,24 +90,25 @@ class HomePage(PageHandler):
         started, used = aware(row.started if row else None), aware(row.last_activity if row else None)
         running = state is pages.ServerState.RUNNING
         project, image, profile = what(admission) if admission else _last(row)
+        address = [self.hub.base_url, "spawn", *((user.escaped_name, name) if name else ())]
         return pages.ServerFacts(
             name=name,
             state=state,
-            url=user.server_url(name)
-            if running
-            else url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, name),
-            start=url_path_join(self.hub.base_url, "spawn", user.escaped_name, name)
-            if name
-            else url_path_join(self.hub.base_url, "spawn"),
+            url=user.server_url(name) if running else self._progress(user, name),
+            start=url_path_join(*address),
             project=names.projects.get(project, project),
             image=names.images.get(image, image),
             profile=names.profiles.get(profile, profile),
             since=started if state is not pages.ServerState.STOPPED else None,
             used_at=used,
             stops_at=stop_time(admission, started, used) if running else None,
+            must_stop_at=last_time(admission, started) if running else None,
             ended_at=ending.at if ending else None,
             refusal=ending.refusal if ending else None,
         )
+
+    def _progress(self, user: Any, name: str) -> str:
+        return str(url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, name))
 
 
 def server_state(spawner: Any) -> pages.ServerState:
@@ -126,6 +127,13 @@ def stop_time(admission: Admission | None, started: datetime | None, used: datet
     if admission is None or started is None:
         return None
     return stops_at(started, used, admission.idle.stop_after, admission.idle.max_age)
+
+
+def last_time(admission: Admission | None, started: datetime | None) -> datetime | None:
+    """When a running server will be stopped even if it is used."""
+    if admission is None or started is None:
+        return None
+    return stops_at(started, None, None, admission.idle.max_age)
 
 
 def what(admission: Admission) -> tuple[str, str, str]:

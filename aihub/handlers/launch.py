@@ -18,9 +18,9 @@ class LaunchPage(StartPage):
     project = ""
 
     @web.authenticated
-    async def get(self, project: str, profile: str = "") -> None:
-        """Show the form; nothing starts. The profile may also stand in the address, after the project."""
-        self.project, self.profile = project, profile
+    async def get(self, project: str = "", profile: str = "") -> None:
+        """Show the form; nothing starts. Project and profile stand in the address or in its query."""
+        self.project, self.profile = project or self.get_query_argument("project", ""), profile
         await self._show_form(user_name=self.current_user.name, server_name="")
 
     def linked(self) -> Selection:
@@ -35,4 +35,8 @@ class LaunchPage(StartPage):
 
 def routes() -> list[tuple[str, Any]]:
     """Under `aihub/launch/`."""
-    return [(r"/aihub/launch/([^/]+)", LaunchPage), (r"/aihub/launch/([^/]+)/([^/]+)", LaunchPage)]
+    return [
+        (r"/aihub/launch", LaunchPage),
+        (r"/aihub/launch/([^/]+)", LaunchPage),
+        (r"/aihub/launch/([^/]+)/([^/]+)", LaunchPage),
+    ]
