@@ -24,7 +24,7 @@ from aihub.names import safe_name
 from aihub.plan import Plan
 from aihub.storage import Claim, Dataset, directory_of
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "refusing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -49,9 +49,9 @@ class Folders:
             _look_for(dataset)
         for claim in plan.claims:
             source = plan.shared.source if plan.shared and claim.id != plan.home.id else None
-            with _refusing(self._directory(claim)):
+            with refusing(self._directory(claim)):
                 self._make(claim, plan, Path(source) if source else None)
-        with _refusing(home):
+        with refusing(home):
             self._link_all(home, plan)
         return home
 
@@ -103,7 +103,7 @@ def _make_directory(directory: Path, source: Path | None) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
     try:
         if source is not None:
-            shutil.copytree(source, fresh, dirs_exist_ok=True)
+            _copy_all(source, fresh)
         fresh.chmod(0o700)
         # Two first starts in one project: whoever comes second finds a directory that is not empty, or an equal one.
         fresh.rename(directory)
@@ -111,6 +111,28 @@ def _make_directory(directory: Path, source: Path | None) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         if not (error.errno in {errno.ENOTEMPTY, errno.EEXIST} and directory.is_dir()):
             raise
+
+
+class _CopyStopped(Exception):
+    """A file could not be copied. No OSError, which `copytree` would collect without its number and go on."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _copy_all(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=_copy)
+    except _CopyStopped as stopped:
+        raise stopped.error from stopped
+
+
+def _copy(source: str, target: str) -> str:
+    try:
+        return shutil.copy2(source, target)
+    except OSError as error:
+        raise _CopyStopped(error) from error
 
 
 def _link(link: Path, target: Path) -> None:
@@ -123,8 +145,8 @@ def _link(link: Path, target: Path) -> None:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Errors of the operating system leave as refusals that name the path."""
+def refusing(path: Path) -> Iterator[None]:
+    """Errors of the operating system leave as refusals that name the path: the one at fault, or `path`."""
     try:
         yield
     except OSError as error:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -144,3 +145,25 @@ def test_a_claim_whose_folder_is_gone_is_not_counted(tmp_path: Path) -> None:
     folders = Folders(tmp_path)
     shutil.rmtree(folders.prepare(plan_of()))
     assert folders.claims() == ()
+
+
+def test_many_first_starts_at_once_all_find_their_folders(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    storage = ProjectStorage(shared=SharedFolder(), datasets={"flowers": Dataset("flowers", path=str(data))})
+    plans = [plan_of(storage, person=person) for person in ("ada", "ben") for _ in range(4)]
+    for turn in range(20):
+        folders = Folders(tmp_path / str(turn))
+        with ThreadPoolExecutor(len(plans)) as pool:
+            homes = list(pool.map(folders.prepare, plans))
+        assert len(set(homes)) == 2
+        assert {held.claim.id for held in folders.claims()} == {claim.id for plan in plans for claim in plan.claims}
+
+
+def test_claims_that_exist_are_those_with_a_folder(tmp_path: Path) -> None:
+    folders, plan = Folders(tmp_path), plan_of(ProjectStorage(shared=SharedFolder()))
+    assert folders.existing(plan.claims) == set()
+    folders.prepare(plan)
+    assert folders.existing(plan.claims) == {claim.id for claim in plan.claims}
+    shutil.rmtree(folders.home(plan))
+    assert folders.existing(plan.claims) == {"project/ml101"}
