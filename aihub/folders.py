@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Starts that share a home or a project folder write the same records and links.
+        self._writing = threading.Lock()
 
     def home(self, plan: Plan) -> Path:
         """Where the plan's home is, whether it exists or not."""
@@ -51,7 +54,7 @@ class Folders:
             source = plan.shared.source if plan.shared and claim.id != plan.home.id else None
             with refusing(self._directory(claim)):
                 self._make(claim, plan, Path(source) if source else None)
-        with refusing(home):
+        with refusing(home), self._writing:
             self._link_all(home, plan)
         return home
 
@@ -61,21 +64,29 @@ class Folders:
         held = [HeldClaim.from_dict(json.loads(record.read_text(encoding="utf-8"))) for record in records]
         return tuple(each for each in held if self._directory(each.claim).is_dir())
 
+    def existing(self, claims: Collection[Claim]) -> set[str]:
+        """The ids of those of `claims` that exist."""
+        return {claim.id for claim in claims if self._directory(claim).is_dir()}
+
     def _directory(self, claim: Claim) -> Path:
         return self.root.joinpath(*directory_of(claim.id))
 
     def _make(self, claim: Claim, plan: Plan, source: Path | None) -> None:
         """The record first: a directory without one would not be counted after a restart."""
-        record = self.root / "claims" / f"{safe_name(claim.id)}.json"
-        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = record.with_suffix(".new")
-        fresh.write_text(json.dumps(HeldClaim(claim, plan.person, plan.project).as_dict()), encoding="utf-8")
-        fresh.replace(record)
+        with self._writing:
+            self._write_record(HeldClaim(claim, plan.person, plan.project))
         directory = self._directory(claim)
         if not directory.is_dir():
             _make_directory(directory, source)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+
+    def _write_record(self, held: HeldClaim) -> None:
+        record = self.root / "claims" / f"{safe_name(held.claim.id)}.json"
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = record.with_suffix(".new")
+        fresh.write_text(json.dumps(held.as_dict()), encoding="utf-8")
+        fresh.replace(record)
 
     def _link_all(self, home: Path, plan: Plan) -> None:
         shared = next((claim for claim in plan.claims if claim.id != plan.home.id), None)

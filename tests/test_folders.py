@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytes
     def full(*_arguments: object, **_named: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "big.bin")
 
-    monkeypatch.setattr(shutil, "copytree", full)
+    monkeypatch.setattr(shutil, "copy2", full)
     folders = Folders(tmp_path / "state")
     storage = ProjectStorage(shared=SharedFolder(source=str(source)))
     assert refusal(lambda: folders.prepare(plan_of(storage))) == (Reason.STORAGE_FULL, "big.bin")
