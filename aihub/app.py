@@ -294,9 +294,9 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         """The server is being stopped."""
         self.ledger.releasing(admission.entry.id)
 
-    async def released(self, admission: Admission) -> None:
-        """The server is gone: what it held is free."""
-        await self.admissions.release(admission.entry.id)
+    async def released(self, admission: Admission, made: Collection[str] | None = None) -> None:
+        """The server is gone: what it held is free. Of a start that failed, `made` are the claims that exist."""
+        await self.admissions.release(admission.entry.id, made)
 
     def ended(self, server: ServerKey, ending: Ending) -> None:
         """Remember, for the pages, how a server ended; the oldest are forgotten when there are very many."""

@@ -31,7 +31,7 @@ from aihub.app import Admission, AIHub, Seen
 from aihub.config import Loaded, MachineSettings
 from aihub.environments import BuildError, Environment, Environments, FolderError
 from aihub.errors import Reason, Refusal, RefusedError
-from aihub.folders import Folders
+from aihub.folders import Folders, refusing
 from aihub.idle import activity_interval
 from aihub.kernels import DROPPED, server_settings, write_kernel
 from aihub.ledger import Entry, Room, ServerKey
@@ -207,7 +207,8 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
 
     async def _start_process(self, admission: Admission, plan: Plan, home: Path, environment: Environment) -> None:
         folder = self._folder(admission)
-        await asyncio.to_thread(_write_server_folder, folder, admission, environment)
+        with refusing(folder):
+            await asyncio.to_thread(_write_server_folder, folder, admission, environment)
         settings = server_settings(environment, folder / "jupyter", path=os.environ.get("PATH", os.defpath))
         self.home_dir = self.notebook_dir = str(home)
         self.environment_variables = {
@@ -222,7 +223,8 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
             self.popen_kwargs = {"cwd": str(home), "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             await SimpleLocalProcessSpawner.start(self)
         self.record = ProcessRecord.of(self.pid)
-        self.record.write(folder / "process.json")
+        with refusing(folder):
+            self.record.write(folder / "process.json")
 
     async def _answering(self) -> None:
         """Wait until the server listens. Raises RefusedError when it ends before that, or takes too long."""
@@ -277,6 +279,10 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
             await asyncio.to_thread(end_family, process, self.stop_patience)
         if self.proc is not None:
             self.proc.poll()
+
+    async def made(self, admission: Admission) -> Collection[str]:
+        """Which of the folders exist."""
+        return await asyncio.to_thread(self.site.folders.existing, admission.entry.claims)
 
     def last_lines(self) -> tuple[str, ...]:
         """The last lines of the server's log."""

@@ -20,6 +20,8 @@ from jupyterhub.utils import maybe_future
 from aihub import messages
 from aihub.app import Admission, AIHub, Ending
 from aihub.errors import Parameter, Reason, Refusal, RefusedError
+from aihub.language import Language
+from aihub.messages import Names
 
 __all__ = ["STAGES", "LaunchMixin", "Progress", "SpawnRefused"]
 
@@ -30,8 +32,9 @@ STAGES = ("admit", "storage", "image", "start", "ready")
 class SpawnRefused(SpawnException):
     """The one exception that leaves a start. Carries what each way out of the hub shows (upstream.md 1, 5)."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        text = messages.plain(refusal)
+    def __init__(self, refusal: Refusal, language: Language | None = None, names: Names | None = None) -> None:
+        """`language` and `names` are the reader's; English and ids without."""
+        text = messages.plain(refusal, language, names)
         super().__init__(text, reason=refusal.reason.value, status_code=messages.status_of(refusal.reason))
         self.refusal = refusal
         self.jupyterhub_message = text
@@ -45,6 +48,7 @@ class Progress:
 
     began: dict[str, datetime] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    said: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     MAX_LINES = 500
@@ -62,8 +66,14 @@ class Progress:
     def say(self, line: str) -> None:
         """Add a line of detail; the oldest go when there are very many."""
         self.lines.append(line)
+        self.said += 1
         del self.lines[: -self.MAX_LINES]
         self._wake()
+
+    def after(self, said: int) -> list[str]:
+        """The lines that followed the first `said` ones, as far as they are kept."""
+        new = self.said - said
+        return self.lines[-new:] if new else []
 
     def _wake(self) -> None:
         self.changed.set()
@@ -75,6 +85,7 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
     """What is the same for a pod and a process. The spawner below implements `carry_out` and `take_down`."""
 
     launched: Admission | None = None
+    clearing: asyncio.Future[None] | None = None
     progress_made: Progress | None = None
 
     @property
@@ -94,6 +105,10 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         """End what `carry_out` made, whole or half made, and nothing else; returns when it is gone."""
         raise NotImplementedError
 
+    async def made(self, admission: Admission) -> Collection[str]:
+        """The ids of those of its claims that exist: a start that failed may not have come as far as making them."""
+        raise NotImplementedError
+
     async def start(self) -> str:
         """Resolve the saved options against what the person may use now, reserve, and start (design.md §5)."""
         progress = self.progress_made = Progress()
@@ -108,7 +123,8 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
             await self.aihub.running(admission, self.uid())
         except BaseException as error:
             # Cancel and deadlines arrive as CancelledError (upstream.md 21): whatever it is, nothing may stay behind.
-            await asyncio.shield(self._clear_away(admission))
+            self.clearing = asyncio.ensure_future(self._clear_away(admission))
+            await asyncio.shield(self.clearing)
             if isinstance(error, Exception):
                 refusal = self._refusal(error)
                 self.aihub.ended(admission.entry.server, Ending.of(refusal, admission, progress.lines, started=False))
@@ -130,14 +146,18 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         await maybe_future(super().run_post_stop_hook())
 
     async def _release(self) -> None:
+        if self.clearing is not None:
+            # A start that is cancelled twice ends before it has cleared away; the hub then takes the server for stopped.
+            await asyncio.wait([self.clearing])
         launched, self.launched = self.launched, None
         if launched:
             await self.aihub.released(launched)
 
     async def _clear_away(self, admission: Admission) -> None:
-        self.aihub.releasing(admission)
         await self.take_down()
-        await self._release()
+        made = await self.made(admission)
+        self.launched = None
+        await self.aihub.released(admission, made)
 
     def _refusal(self, error: Exception) -> Refusal:
         if isinstance(error, RefusedError):
@@ -150,14 +170,13 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         """Events for the progress page: the stage, how far it is, and new lines of detail."""
         made, sent = self.progress_made, 0
         while made is not None:
-            changed = made.changed
+            changed, lines, sent = made.changed, made.after(sent), made.said
             yield {
                 "progress": 100 * STAGES.index(made.stage) // len(STAGES),
                 "stage": made.stage,
                 "message": messages.stage(made.stage),
-                "lines": made.lines[sent:],
+                "lines": lines,
             }
-            sent = len(made.lines)
             await changed.wait()
 
     def get_state(self) -> dict[str, Any]:
