@@ -42,7 +42,7 @@ docs: .venv/.dev ## write the generated reference pages
 	$(BIN)/python -m aihub.reference > docs/reference/policy.md
 
 messages: .venv/.dev ## bring the catalogues up to date; then translate what is empty in aihub/locale/*/LC_MESSAGES/aihub.po
-	$(BIN)/pybabel -q extract -F babel.cfg -k say -k say_n:1,2 --no-location --sort-output --project AIHub -o aihub/locale/aihub.pot aihub
+	$(BIN)/pybabel -q extract -F babel.cfg -k say -k say_n:1,2 --no-location --sort-output --project AIHub --copyright-holder AIHub -o aihub/locale/aihub.pot aihub
 	$(BIN)/pybabel -q update -i aihub/locale/aihub.pot -d aihub/locale -D aihub --no-fuzzy-matching --ignore-obsolete
 
 wheel: .venv/.dev ## build the wheel into dist/

@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from aihub.catalog import TagState
 from aihub.errors import Reason
-from aihub.form import Contact, Meter, Pill, contact, meter_groups
 from aihub.language import Language
 from aihub.messages import amount
+from aihub.parts import Contact, Meter, Pill, contact, meter_groups
 from aihub.policy import Policy, ProjectChoices, default_image
 from aihub.projects import Decisions, Role
 from aihub.quota import Level

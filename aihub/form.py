@@ -1,432 +1,49 @@
-"""The start page: choices become page data, form fields become user options.
+"""The start page: what the policy decided about each choice becomes page data.
 
 Page data is plain text in the reader's language; Jinja escapes it. Functions here take what the policy decided and
-what the handlers know; they read no clock, file or network. `aihub.pages` has the other pages.
-
-The form posts `project`, `image` (a stream), `tag-<stream>`, `profile`, `accelerator-count`, `server-name`, `path`.
+what the handlers know; they read no clock, file or network. `aihub.submission` has what stands in the form,
+`aihub.pages` the other pages.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from aihub.catalog import TagState
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.language import Language
-from aihub.messages import Message, Names, amount, card_sentence, names_of, resource_name, sentence
+from aihub.messages import Message, Names, card_sentence, names_of, sentence
+from aihub.parts import (
+    Contact,
+    ErrorBox,
+    MeterGroup,
+    Pill,
+    contact,
+    error_box,
+    idle_sentence,
+    meter_groups,
+    size_of,
+)
 from aihub.policy import ImageChoice, ProfileChoice, ProjectChoices, State, Verdict
-from aihub.profiles import Profile
-from aihub.projects import IdleRules, Role
-from aihub.quota import Level
-from aihub.resources import CPU, MEMORY, format_amount, sort_keys
+from aihub.projects import Role
+from aihub.submission import Note, NoteKind, Selection, note_sentence, retired, tag_shown
 
 __all__ = [
-    "Contact",
     "Empty",
-    "ErrorBox",
     "ImageCard",
-    "Meter",
-    "MeterGroup",
-    "Note",
-    "NoteKind",
-    "Pill",
-    "Problem",
     "ProfileCard",
     "Readiness",
     "Refused",
-    "Remembered",
-    "Selection",
     "Situation",
     "SpawnPage",
-    "Submitted",
     "availability",
-    "contact",
-    "error_box",
-    "idle_sentence",
-    "meter_groups",
-    "options_from_fields",
-    "preselect",
-    "size_of",
     "spawn_page",
 ]
-
-# --- what comes in ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What stands in the form: ids as submitted, remembered, linked or default. May name what is not offered.
-
-    `image` is "stream:tag"; a link may also name a stream alone. `path` is opened in JupyterLab after the start.
-    """
-
-    project: str = ""
-    image: str = ""
-    profile: str = ""
-    accelerator_count: int | None = None
-    server_name: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What a form held. `options` is for `aihub.options.parse_options`, which judges it; the rest is not an option."""
-
-    options: Mapping[str, Any]
-    server_name: str = ""
-    path: str = ""
-
-    def selection(self) -> Selection:
-        """The same as it stands in the form again after a refusal."""
-        texts = {key: value if isinstance(value, str) else "" for key, value in self.options.items()}
-        count = self.options.get("acceleratorCount")
-        return Selection(
-            project=texts.get("project", ""),
-            image=texts.get("image", ""),
-            profile=texts.get("profile", ""),
-            accelerator_count=count if isinstance(count, int) else None,
-            server_name=self.server_name,
-            path=self.path,
-        )
-
-
-_COUNT = re.compile("[0-9]{1,4}", re.ASCII)
-
-
-def options_from_fields(fields: Mapping[str, Sequence[str]]) -> Submitted:
-    """The user options in the fields of a start form.
-
-    Nothing is judged or mended here: a field that is given twice stays a list and a count that is no number stays
-    text, so that `parse_options` refuses them. A field that is absent, or an empty count, means the default. Other
-    fields are left out.
-    """
-    options: dict[str, Any] = {key: _one(fields[key]) for key in ("project", "profile") if fields.get(key)}
-    if fields.get("image"):
-        options["image"] = _image_of(_one(fields["image"]), fields)
-    count = _one(fields.get("accelerator-count", ()))
-    if count != "":
-        options["acceleratorCount"] = int(count) if isinstance(count, str) and _COUNT.fullmatch(count) else count
-    return Submitted(options, _text(fields.get("server-name", ())), _text(fields.get("path", ())))
-
-
-def _one(values: Sequence[str]) -> str | list[str]:
-    if len(values) > 1:
-        return list(values)
-    return values[0] if values else ""
-
-
-def _text(values: Sequence[str]) -> str:
-    return values[-1].strip() if values else ""
-
-
-def _image_of(stream: str | list[str], fields: Mapping[str, Sequence[str]]) -> str | list[str]:
-    """The radio button names the stream, the select beside it the tag."""
-    if isinstance(stream, list) or ":" in stream:
-        return stream
-    tag = _one(fields.get(f"tag-{stream}", ()))
-    if isinstance(tag, list):
-        return tag
-    return f"{stream}:{tag}" if tag else stream
-
-
-# --- what stands in the form first -----------------------------------------------------------------------------------
-
-
-class NoteKind(StrEnum):
-    """Why something stands in the form, or no longer does."""
-
-    FROM_LINK = "from-link"
-    FROM_LAST_START = "from-last-start"
-    PROJECT_GONE = "project-gone"
-    IMAGE_RETIRED = "image-retired"
-    IMAGE_GONE = "image-gone"
-    PROFILE_GONE = "profile-gone"
-    COUNT_GONE = "count-gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A remark on the selection: `asked` was wanted, `chosen` stands there now (ids); `at` is of the last start."""
-
-    kind: NoteKind
-    asked: str = ""
-    chosen: str = ""
-    at: datetime | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The choices of a person's last start."""
-
-    selection: Selection
-    at: datetime | None = None
-
-
-def preselect(
-    choices: Sequence[ProjectChoices], *, link: Selection | None = None, remembered: Remembered | None = None
-) -> tuple[Selection, tuple[Note, ...]]:
-    """What stands in the form when nobody has submitted it yet, and what to say about it.
-
-    A launch link wins over the last start, that over the project's default; what no longer holds is replaced and
-    named. Without a wish for a profile, one that can start now is taken if there is any.
-    """
-    wanted = link or (remembered.selection if remembered else None) or Selection()
-    project, notes = _preselect_project(choices, wanted, from_link=link is not None)
-    if project is None:
-        return replace(wanted, image="", profile="", accelerator_count=None), tuple(notes)
-    if link is None and wanted.project != project.project.name:
-        wanted = Selection(server_name=wanted.server_name)
-    if wanted.image or wanted.profile:
-        kind = NoteKind.FROM_LINK if link else NoteKind.FROM_LAST_START
-        notes.append(Note(kind, at=remembered.at if remembered and not link else None))
-    image, image_notes = _preselect_image(project, wanted.image)
-    profile, profile_notes = _preselect_profile(project, wanted, image)
-    count = wanted.accelerator_count if profile and wanted.profile == profile.profile.name else None
-    if profile and count is not None and count not in profile.verdicts:
-        profile_notes = [*profile_notes, Note(NoteKind.COUNT_GONE, str(count))]
-        count = None
-    return Selection(
-        project=project.project.name,
-        image=image.reference if image else "",
-        profile=profile.profile.name if profile else "",
-        accelerator_count=count,
-        server_name=wanted.server_name,
-        path=link.path if link else "",
-    ), (*notes, *image_notes, *profile_notes)
-
-
-def _preselect_project(
-    choices: Sequence[ProjectChoices], wanted: Selection, *, from_link: bool
-) -> tuple[ProjectChoices | None, list[Note]]:
-    asked = next((choice for choice in choices if choice.project.name == wanted.project), None)
-    if asked is not None and (from_link or asked.verdict.state is State.OK):
-        return asked, []
-    startable = [choice for choice in choices if choice.verdict.state is State.OK]
-    chosen = next(iter(startable or choices), None)
-    if not wanted.project:
-        return chosen, []
-    return chosen, [Note(NoteKind.PROJECT_GONE, wanted.project, chosen.project.name if chosen else "")]
-
-
-def _preselect_image(project: ProjectChoices, asked: str) -> tuple[ImageChoice | None, list[Note]]:
-    default = next((choice for choice in project.images if choice.default), None)
-    if asked and ":" not in asked:
-        of_stream = [choice for choice in project.images if choice.stream.name == asked and _usable(choice)]
-        asked = _tag_of(of_stream, "").reference if of_stream else asked
-    choice = project.image(asked) if asked else default
-    if choice is None:
-        return default, [Note(NoteKind.IMAGE_GONE, asked, default.reference if default else "")] if asked else []
-    if _usable(choice):
-        return choice, []
-    following = project.image(choice.successor) if choice.successor else None
-    chosen = following if following is not None and _usable(following) else default
-    kind = NoteKind.IMAGE_RETIRED if _is(choice.verdict, Reason.IMAGE_RETIRED) else NoteKind.IMAGE_GONE
-    return chosen, [Note(kind, asked, chosen.reference if chosen else "", message=choice.message)]
-
-
-def _preselect_profile(
-    project: ProjectChoices, wanted: Selection, image: ImageChoice | None
-) -> tuple[ProfileChoice | None, list[Note]]:
-    asked = project.profile(wanted.profile) if wanted.profile else None
-    if asked is not None and asked.verdict.state is not State.NO and not _unfit(asked, image):
-        return asked, []
-    current = [choice for choice in project.profiles if not choice.profile.retired and not _unfit(choice, image)]
-    ranked = sorted(current, key=lambda choice: (choice.verdict.state is not State.OK, not choice.default))
-    chosen = next(iter(ranked), None)
-    if not wanted.profile:
-        return chosen, []
-    return chosen, [Note(NoteKind.PROFILE_GONE, wanted.profile, chosen.profile.name if chosen else "")]
-
-
-def _usable(choice: ImageChoice) -> bool:
-    return choice.verdict.state is not State.NO
-
-
-def _unfit(choice: ProfileChoice, image: ImageChoice | None) -> bool:
-    return image is not None and image.reference in choice.unfit
-
-
-def _is(verdict: Verdict, reason: Reason) -> bool:
-    return verdict.refusal is not None and verdict.refusal.reason is reason
-
-
-# --- parts that pages share ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """How soon an image can run. `seconds` is the usual wait, None when nobody knows."""
-
-    ready: bool
-    seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pill:
-    """A state: icon and word. `tone` is ok, wait, no, bad or info; the icon's name is the tone's unless given."""
-
-    tone: str
-    word: str
-    icon: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """One line of a quota. Without `maximum` there is no bar: no limit, or the use is not known."""
-
-    id: str
-    label: str
-    text: str
-    value: str = ""
-    maximum: str = ""
-    full_from: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MeterGroup:
-    """The quota lines of one level."""
-
-    id: str
-    title: str
-    meters: tuple[Meter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """Whom to ask. `href` is an address that a link may have (https: or mailto:), empty where the text is none."""
-
-    text: str
-    href: str = ""
-
-
-_MAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", re.ASCII)
-
-
-def contact(text: str) -> Contact | None:
-    """How a page shows whom to ask; None for nobody."""
-    if not text:
-        return None
-    if _MAIL.fullmatch(text):
-        return Contact(text, f"mailto:{text}")
-    return Contact(text, text if re.fullmatch(r"https?://\S+", text) else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that stands against a start. `target` is the id of the field to go to, empty for none."""
-
-    code: str
-    target: str
-    title: str
-    text: str
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBox:
-    """The box at the top after a refused submit."""
-
-    problems: tuple[Problem, ...]
-    contact: Contact | None = None
-    error_id: str = ""
-
-
-def error_box(
-    refusals: Iterable[Refusal], language: Language, names: Names, targets: Mapping[str, str], error_id: str = ""
-) -> ErrorBox | None:
-    """The box for `refusals`, None without any. `targets` maps user options to ids of fields."""
-    said = [(refusal, sentence(refusal, language, names)) for refusal in refusals]
-    if not said:
-        return None
-    problems = tuple(
-        Problem(
-            refusal.reason.value,
-            targets.get(message.field, ""),
-            message.what,
-            language.sentences(message.why, message.way),
-            message.lines,
-        )
-        for refusal, message in said
-    )
-    asked = next((message.contact for _, message in said if message.contact), "")
-    return ErrorBox(problems, contact(asked), error_id)
-
-
-def size_of(profile: Profile, count: int, language: Language) -> str:
-    """The size of a server in one line: "2 CPU, 2 GiB memory, 1 nvidia.com/gpu". Limits where there are any."""
-    upto = {key: max(profile.requests[key], profile.limits[key]) for key in (CPU, MEMORY)}
-    parts = [amount(key, format_amount(key, value), language) for key, value in upto.items() if value]
-    if profile.accelerator and count:
-        parts.append(amount(profile.accelerator.resource, str(count), language))
-    return language.listed(parts)
-
-
-def idle_sentence(idle: IdleRules, language: Language) -> str:
-    """When an unused server is stopped."""
-    say = language.say
-    after = language.duration(idle.stop_after) if idle.stop_after else ""
-    latest = language.duration(idle.max_age) if idle.max_age else ""
-    if after and latest:
-        return say(
-            "Stops after {idle} without use, after {latest} at the latest. Your files stay.", idle=after, latest=latest
-        )
-    if after:
-        return say("Stops after {idle} without use. Your files stay.", idle=after)
-    if latest:
-        return say("Stops after {latest}. Your files stay.", latest=latest)
-    return say("Runs until you stop it.")
-
-
-def meter_groups(
-    choices: Sequence[ProjectChoices], language: Language, *, levels: Sequence[Level] = tuple(Level), prefix: str = "q"
-) -> tuple[MeterGroup, ...]:
-    """The quotas that `choices` meet, level by level; the user's own once. A level without a quota is left out.
-
-    Ids in the page begin with `prefix`.
-    """
-    groups = []
-    for index, choice in enumerate(choices):
-        project = language.text(choice.project.display_name, choice.project.name)
-        titles = {
-            Level.PROJECT: project,
-            Level.MEMBER: language.say("Yours in {project}", project=project),
-            Level.USER: language.say("Yours in all projects"),
-        }
-        for level in levels:
-            if level is not Level.USER or index == len(choices) - 1:
-                group = f"{prefix}-{level}" if level is Level.USER else f"{prefix}-{index}-{level}"
-                groups.append(MeterGroup(group, titles[level], _meters(choice, level, group, language)))
-    return tuple(group for group in groups if group.meters)
-
-
-def _meters(choice: ProjectChoices, level: Level, prefix: str, language: Language) -> tuple[Meter, ...]:
-    quota = choice.quotas.at(level)
-    used = choice.usage.at(level) if choice.usage is not None else None
-    return tuple(
-        _meter(f"{prefix}-{index}", key, None if used is None else used[key], quota[key], language)
-        for index, key in enumerate(sort_keys(quota))
-    )
-
-
-def _meter(meter_id: str, key: str, used: Decimal | None, limit: Decimal, language: Language) -> Meter:
-    label, most = resource_name(key, language), format_amount(key, limit)
-    if used is None:
-        return Meter(meter_id, label, language.say("not known, limit {limit}", limit=most))
-    text = language.say("{used} of {limit}", used=format_amount(key, used), limit=most)
-    if not limit:
-        return Meter(meter_id, label, text)
-    return Meter(meter_id, label, text, f"{min(used, limit):f}", f"{limit:f}", f"{limit * 9 / 10:f}")
-
-
-# --- the start page --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,6 +158,14 @@ class SpawnPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """How soon an image can run. `seconds` is the usual wait, None when nobody knows."""
+
+    ready: bool
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What the policy does not know: when the facts were read, how soon images can run, and whom to ask otherwise.
 
@@ -587,7 +212,7 @@ def spawn_page(
         projects=tuple(_project_link(choice, selected.project, language) for choice in choices),
         project=selected.project,
         project_name=names.projects.get(selected.project, selected.project),
-        notes=tuple(_note_sentence(note, language, names) for note in notes),
+        notes=tuple(note_sentence(note, language, names) for note in notes),
         may_reset=any(note.kind in (NoteKind.FROM_LINK, NoteKind.FROM_LAST_START) for note in notes),
         errors=errors,
         empty=_empty(choices, current, language, names, situation.contact),
@@ -667,39 +292,6 @@ def _launch_query(selected: Selection) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in pairs if value)
 
 
-def _note_sentence(note: Note, language: Language, names: Names) -> str:
-    say = language.say
-    asked_image, image = names.images.get(note.asked, note.asked), names.images.get(note.chosen, note.chosen)
-    asked_profile, profile = names.profiles.get(note.asked, note.asked), names.profiles.get(note.chosen, note.chosen)
-    project = names.projects.get(note.chosen, note.chosen)
-    instead_image = say("{image} is chosen instead.", image=image) if image else ""
-    instead_profile = say("{profile} is chosen instead.", profile=profile) if profile else ""
-    retired = say("{image} has been retired.", image=asked_image)
-    withdrawn = say("{image} is not offered here.", image=asked_image)
-    unusable = say("{profile} cannot be used here.", profile=asked_profile)
-    sentences = {
-        NoteKind.FROM_LINK: say("Filled in by your link. Nothing starts before you press Start."),
-        NoteKind.FROM_LAST_START: (
-            say("Filled in from your last start on {day}.", day=language.day(note.at))
-            if note.at
-            else say("Filled in from your last start.")
-        ),
-        NoteKind.PROJECT_GONE: (
-            say("There is no project “{id}” for you; {project} is chosen instead.", id=note.asked, project=project)
-            if project
-            else say("There is no project “{id}” for you.", id=note.asked)
-        ),
-        NoteKind.IMAGE_RETIRED: language.sentences(retired, instead_image),
-        NoteKind.IMAGE_GONE: language.sentences(withdrawn, instead_image),
-        NoteKind.PROFILE_GONE: language.sentences(unusable, instead_profile),
-        NoteKind.COUNT_GONE: say(
-            "This profile does not open {count} accelerators. Its default is chosen.", count=note.asked
-        ),
-    }
-    message = say("Your instructors say: {message}", message=note.message) if note.message else ""
-    return language.sentences(sentences[note.kind], message)
-
-
 def _empty(
     choices: Sequence[ProjectChoices], current: ProjectChoices | None, language: Language, names: Names, ask: str
 ) -> Empty | None:
@@ -726,16 +318,6 @@ def _empty(
 
 def _slug(name: str, index: int) -> str:
     return name if re.fullmatch("[A-Za-z0-9_.-]+", name, re.ASCII) else f"no-{index}"
-
-
-def _tag_of(choices: Sequence[ImageChoice], selected: str) -> ImageChoice:
-    """The tag of a stream that its card shows: the selected one, the project's default, the stream's, the first."""
-
-    def rank(choice: ImageChoice) -> tuple[bool, bool, bool, bool]:
-        tag = choice.tag
-        return choice.reference != selected, not choice.default, not tag.default, not tag.recommended
-
-    return min(choices, key=rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -838,14 +420,14 @@ class _Sheet:
         return tuple(self._image_card(choices, index) for index, choices in enumerate(streams.values()))
 
     def _image_card(self, choices: list[ImageChoice], index: int) -> ImageCard:
-        current = [choice for choice in choices if not _is(choice.verdict, Reason.IMAGE_RETIRED)]
+        current = [choice for choice in choices if not retired(choice)]
         shown = current or choices
         chosen = self.selected.image.partition(":")[0] == choices[0].stream.name
         if chosen:
             # What was chosen stays in the select after a refusal, retired or not.
             kept = [choice for choice in choices if choice in current or choice.reference == self.selected.image]
             shown = kept or choices
-        choice = _tag_of(shown, self.selected.image)
+        choice = tag_shown(shown, self.selected.image)
         data = self.image_data(choice)
         stream = choice.stream
         return ImageCard(
@@ -871,7 +453,7 @@ class _Sheet:
         label = tag.name
         if choice.default:
             label = self.language.say("{tag} (default)", tag=tag.name)
-        elif _is(choice.verdict, Reason.IMAGE_RETIRED) or tag.state is TagState.RETIRED:
+        elif retired(choice) or tag.state is TagState.RETIRED:
             label = self.language.say("{tag} (retired)", tag=tag.name)
         elif tag.outdated:
             label = self.language.say("{tag} (old)", tag=tag.name)

@@ -21,7 +21,7 @@ POST forms, each with `_xsrf`; addresses are below the hub's base URL:
 | address                    | fields                                                                   |
 |----------------------------|--------------------------------------------------------------------------|
 | `SignInPage.action`        | persona, next                                                            |
-| `SpawnPage.action`         | see `aihub.form`                                                         |
+| `SpawnPage.action`         | see `aihub.submission`                                                   |
 | aihub/stop                 | user, server ("" is the default server), next                            |
 | aihub/cancel               | user, server                                                             |
 | aihub/language             | lang, next                                                               |
@@ -38,9 +38,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from aihub.errors import Refusal
-from aihub.form import Contact, MeterGroup, Pill, contact, meter_groups
 from aihub.language import Language
 from aihub.messages import Names, sentence, stage
+from aihub.parts import Contact, MeterGroup, Pill, contact, meter_groups
 from aihub.policy import ProjectChoices
 from aihub.quota import Level
 from aihub.text import Text

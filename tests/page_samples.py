@@ -14,7 +14,7 @@ from aihub.catalog import Catalog, ImageStream, ImageTag, Software, TagState
 from aihub.coursepage import Action, Asked, ChangeFacts, CourseFacts, Rejection, RunningFacts, project_page
 from aihub.errors import Reason, Refusal
 from aihub.facts import Facts, Machine, Usage
-from aihub.form import Note, NoteKind, Readiness, Refused, Remembered, Selection, Situation, preselect, spawn_page
+from aihub.form import Readiness, Refused, Situation, spawn_page
 from aihub.i18n import TEMPLATES, Here
 from aihub.language import Language
 from aihub.messages import names_of
@@ -38,6 +38,7 @@ from aihub.policy import Policy, ProjectChoices, choices_for
 from aihub.profiles import Accelerator, Profile
 from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offer, Person, Project
 from aihub.resources import Resources
+from aihub.submission import Note, NoteKind, Remembered, Selection, preselect
 from aihub.text import Text
 
 NOW = datetime(2026, 11, 23, 12, 4, tzinfo=UTC)

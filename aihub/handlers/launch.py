@@ -6,8 +6,8 @@ from typing import Any
 
 from tornado import web
 
-from aihub.form import Selection
 from aihub.handlers.spawn import StartPage, lab_path
+from aihub.submission import Selection
 
 __all__ = ["LaunchPage", "routes"]
 

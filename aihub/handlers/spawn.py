@@ -19,24 +19,17 @@ from tornado import web
 from aihub import pages
 from aihub.app import Ending
 from aihub.errors import Reason, Refusal
-from aihub.form import (
-    Note,
-    Refused,
-    Remembered,
-    Selection,
-    options_from_fields,
-    preselect,
-    size_of,
-    spawn_page,
-)
+from aihub.form import Refused, spawn_page
 from aihub.handlers.base import PageHandler, situation
 from aihub.handlers.server_api import OneStart, end_server, forget_server
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
 from aihub.names import server_name_problem, suggest_server_name
 from aihub.options import Options, parse_options, shown
+from aihub.parts import size_of
 from aihub.policy import ProjectChoices
 from aihub.spawner import STAGES, LaunchMixin, SpawnRefused
+from aihub.submission import Note, Remembered, Selection, options_from_fields, preselect
 
 __all__ = ["StartPage", "lab_path", "routes"]
 
