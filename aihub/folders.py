@@ -120,8 +120,12 @@ def _make_directory(directory: Path, source: Path | None) -> None:
         fresh.rename(directory)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        if not (error.errno in {errno.ENOTEMPTY, errno.EEXIST} and directory.is_dir()):
-            raise
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and directory.is_dir():
+            return
+        if error.filename == str(fresh):
+            # Nobody can look for a folder with this name: what it was to become is the one at fault.
+            raise OSError(error.errno, error.strerror, str(directory)) from error
+        raise
 
 
 class _CopyStopped(Exception):
@@ -157,10 +161,13 @@ def _link(link: Path, target: Path) -> None:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Errors of the operating system leave as refusals that name the path: the one at fault, or `path`."""
+    """Errors of the operating system leave as refusals that name the path: the one at fault, or `path` that is full."""
     try:
         yield
     except OSError as error:
-        reason = Reason.STORAGE_FULL if error.errno in _FULL else Reason.STORAGE_UNUSABLE
-        parameters = {"path": str(error.filename or path), "problem": error.strerror or str(error)}
-        raise RefusedError(Refusal(reason, parameters)) from error
+        problem = error.strerror or str(error)
+        if error.errno in _FULL:
+            # The error of a copy names the file that was read, not the disk that is full.
+            raise RefusedError(Refusal(Reason.STORAGE_FULL, {"path": str(path), "problem": problem})) from error
+        parameters = {"path": str(error.filename or path), "problem": problem}
+        raise RefusedError(Refusal(Reason.STORAGE_UNUSABLE, parameters)) from error

@@ -18,6 +18,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -38,13 +40,19 @@ from aihub.ledger import Entry, Room, ServerKey
 from aihub.names import safe_name
 from aihub.plan import Plan
 from aihub.policy import Policy
-from aihub.processes import ProcessRecord, read_record
+from aihub.processes import ProcessRecord, kill_all, read_record, started_with
 from aihub.resources import CPU, MEMORY, Resources
 from aihub.spawner import LaunchMixin, Progress
 
 __all__ = ["LocalSite", "LocalSpawner"]
 
 LOG_LINES = 20
+
+RUNTIME = "JUPYTER_RUNTIME_DIR"
+"""The variable by which a process is known as one that a server started, directly or not: its value is the server's."""
+
+_ENDING = ThreadPoolExecutor(32, thread_name_prefix="ending")
+"""Threads that wait for servers to end: a class that stops at once must not keep other starts from theirs."""
 
 
 class LocalSite:
@@ -95,17 +103,17 @@ class LocalSite:
         return {(folder / "environment").read_text(encoding="utf-8") for folder in folders}
 
     def _look(self, rows: Collection[Entry], adopted: Collection[str]) -> Seen:
-        alive = []
+        alive, started = [], started_with(RUNTIME)
         for folder in sorted(self.servers.iterdir()) if self.servers.is_dir() else ():
             record = read_record(folder / "process.json")
             process = record.find() if record else None
-            if process is None:
-                continue
-            entry = _read_admission(folder).entry
-            if entry.id in adopted:
+            entry = _read_admission(folder).entry if process else None
+            if entry is not None and entry.id in adopted:
                 alive.append(entry)
+            elif process is not None:
+                end_server(process, folder, patience=5)
             else:
-                end_family(process, patience=5)
+                kill_all(started.get(_runtime(folder), ()))
         running = {entry.id for entry in alive}
         return Seen(tuple(alive), self.folders.claims(), {row.id for row in rows} - running)
 
@@ -136,21 +144,23 @@ def _write_server_folder(folder: Path, admission: Admission, environment: Enviro
     write_kernel(environment, folder / "jupyter")
 
 
-def end_family(process: psutil.Process, patience: float) -> None:
-    """End a process and all that came from it: SIGTERM to it, `patience` seconds later SIGKILL to whoever is left."""
-    try:
-        family = [process, *process.children(recursive=True)]
-        process.terminate()
-    except psutil.NoSuchProcess:
-        return
-    psutil.wait_procs([process], timeout=patience)
-    _, alive = psutil.wait_procs(family, timeout=0)
-    for member in alive:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=patience)
+def _runtime(folder: Path) -> str:
+    return str(folder / "runtime")
+
+
+def end_server(process: psutil.Process | None, folder: Path, patience: float) -> None:
+    """End the server of `folder` and all that came from it; `process` is None when it has ended already.
+
+    SIGTERM to the server, which then ends its kernels; at the latest `patience` seconds later SIGKILL to whoever is
+    left, also to what a cell or a terminal left running by itself.
+    """
+    family: list[psutil.Process] = []
+    if process is not None:
+        with suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            process.terminate()
+        psutil.wait_procs([process], timeout=patience)
+    kill_all([*family, *started_with(RUNTIME).get(_runtime(folder), ())], patience)
 
 
 class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
@@ -213,7 +223,7 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         self.home_dir = self.notebook_dir = str(home)
         self.environment_variables = {
             **settings.variables,
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            RUNTIME: _runtime(folder),
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(activity_interval(plan.idle.stop_after)),
             **accelerators.visible(plan.accelerator, admission.entry.devices),
         }
@@ -260,6 +270,7 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         status = self._status()
         if status is not None and self.record is not None:
             self.died(await asyncio.to_thread(self.last_lines), status=status)
+            await self._end(None)
             self.record = None
         return status
 
@@ -276,9 +287,14 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         record, self.record = self.record, None
         process = record.find() if record else None
         if process is not None:
-            await asyncio.to_thread(end_family, process, self.stop_patience)
+            await self._end(process)
         if self.proc is not None:
             self.proc.poll()
+
+    async def _end(self, process: psutil.Process | None) -> None:
+        if self.launched is not None:
+            folder, loop = self._folder(self.launched), asyncio.get_running_loop()
+            await loop.run_in_executor(_ENDING, end_server, process, folder, self.stop_patience)
 
     async def made(self, admission: Admission) -> Collection[str]:
         """Which of the folders exist."""

@@ -117,9 +117,9 @@ def test_a_full_disk_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "big.bin")
 
     monkeypatch.setattr(shutil, "copy2", full)
-    folders = Folders(tmp_path / "state")
+    folders, shared = Folders(tmp_path / "state"), tmp_path / "state" / "projects" / "ml101" / "shared"
     storage = ProjectStorage(shared=SharedFolder(source=str(source)))
-    assert refusal(lambda: folders.prepare(plan_of(storage))) == (Reason.STORAGE_FULL, "big.bin")
+    assert refusal(lambda: folders.prepare(plan_of(storage))) == (Reason.STORAGE_FULL, str(shared))
     left = [each for each in (tmp_path / "state" / "projects" / "ml101").iterdir() if each.name != "homes"]
     assert left == []
 
