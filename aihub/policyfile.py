@@ -179,8 +179,9 @@ LocalText = TypeAliasType(
 )
 
 
-_USER_PATTERN = r"[^/\s\x00-\x1f]([^/\x00-\x1f]*[^/\s\x00-\x1f])?"
-_USER_RULE = "is no user name: no '/', no spaces around it, at most 255 characters"
+# "." and ".." are steps in an address, not somebody.
+_USER_PATTERN = r"(?!\.\.?$)[^/\s\x00-\x1f]([^/\x00-\x1f]*[^/\s\x00-\x1f])?"
+_USER_RULE = "is no user name: no '/', no spaces around it, not '.' or '..', at most 255 characters"
 UserName = Annotated[str, _matching("name", _USER_PATTERN, _USER_RULE, 255, ["ada"])]
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import websocket
@@ -39,7 +40,7 @@ class Someone:
         return cls(name, rig, pages, rig.with_token(pages, name))
 
     def _server(self, server: str) -> str:
-        return f"/hub/api/users/{self.name}/" + (f"servers/{server}" if server else "server")
+        return f"/hub/api/users/{quote(self.name, safe="@")}/" + (f"servers/{server}" if server else "server")
 
     def ask(self, options: object = None, server: str = "") -> httpx.Response:
         """Ask for a start, as the REST API answers it."""
@@ -70,7 +71,7 @@ class Someone:
         return bool(model.get("ready") or model.get("pending"))
 
     def base(self, server: str = "") -> str:
-        return f"/user/{self.name}/{server}".rstrip("/")
+        return f"/user/{quote(self.name, safe="@")}/{server}".rstrip("/")
 
     def kernel(self, server: str = "") -> str:
         """Start a kernel."""
