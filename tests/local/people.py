@@ -39,8 +39,12 @@ class Someone:
         pages = rig.sign_in(name)
         return cls(name, rig, pages, rig.with_token(pages, name))
 
+    @property
+    def _escaped(self) -> str:
+        return quote(self.name, safe="@")
+
     def _server(self, server: str) -> str:
-        return f"/hub/api/users/{quote(self.name, safe="@")}/" + (f"servers/{server}" if server else "server")
+        return f"/hub/api/users/{self._escaped}/" + (f"servers/{server}" if server else "server")
 
     def ask(self, options: object = None, server: str = "") -> httpx.Response:
         """Ask for a start, as the REST API answers it."""
@@ -71,7 +75,7 @@ class Someone:
         return bool(model.get("ready") or model.get("pending"))
 
     def base(self, server: str = "") -> str:
-        return f"/user/{quote(self.name, safe="@")}/{server}".rstrip("/")
+        return f"/user/{self._escaped}/{server}".rstrip("/")
 
     def kernel(self, server: str = "") -> str:
         """Start a kernel."""
