@@ -23,9 +23,13 @@ class AssetHandler(web.StaticFileHandler):
 class InfoPage(PageHandler):
     """Help, and what can be counted on by those who need more than a mouse: for everybody, signed in or not."""
 
-    async def get(self, name: str) -> None:
+    def initialize(self, template: str) -> None:
+        """Which page it is: an argument of the route."""
+        self.template = template
+
+    async def get(self) -> None:
         """Show it."""
-        await self.show(f"aihub/{name}.html", None)
+        await self.show(self.template, None)
 
 
 class LanguageHandler(PageHandler):
@@ -44,5 +48,6 @@ def routes() -> list[Any]:
     return [
         (r"/aihub/static/(.*)", AssetHandler, {"path": str(STATIC)}),
         (r"/aihub/language", LanguageHandler),
-        (r"/aihub/(help|accessibility)", InfoPage),
+        (r"/aihub/help", InfoPage, {"template": "aihub/help.html"}),
+        (r"/aihub/accessibility", InfoPage, {"template": "aihub/accessibility.html"}),
     ]
