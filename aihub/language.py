@@ -6,7 +6,7 @@ extraction where they stand, as `language.gettext("…")`, and filled in with `s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -97,6 +97,12 @@ class Language:
         """Items in one line: "a, b, c"."""
         # Translators: what stands between the items of a list.
         return self.gettext(", ").join(items)
+
+    def joined(self, items: Sequence[str]) -> str:
+        """Items within a sentence: "a", "a and b", "a, b and c"."""
+        if len(items) < 2:
+            return "".join(items)
+        return self.say("{first} and {last}", first=self.listed(items[:-1]), last=items[-1])
 
     def sentences(self, *parts: str) -> str:
         """Sentences in one line; empty ones are left out."""

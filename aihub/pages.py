@@ -5,7 +5,7 @@ language. Functions here take what the handlers know and read no clock, file or 
 
 | template                   | `page`       |                                                                |
 |----------------------------|--------------|----------------------------------------------------------------|
-| aihub/sign_in.html         | SignInPage   |                                                                |
+| aihub/sign_in.html         | SignInPage   | `persona_card` for each card                                   |
 | aihub/home.html            | HomePage     | `home_page`                                                    |
 | aihub/spawn.html           | SpawnPage    | `aihub.form.spawn_page`; launch links and empty states too     |
 | aihub/progress.html        | ProgressPage | `progress_page`                                                |
@@ -24,6 +24,7 @@ POST forms, each with `_xsrf`; addresses are below the hub's base URL:
 | `SpawnPage.action`         | see `aihub.submission`                                                   |
 | aihub/stop                 | user, server ("" is the default server), next                            |
 | aihub/cancel               | user, server                                                             |
+| aihub/forget               | server, a stopped named one of the reader's                              |
 | aihub/language             | lang, next                                                               |
 | aihub/projects/NAME/images | do ("offer", "hide", "default" or "retire", a space, "stream:tag"), version; |
 |                            | the confirming form also sends confirmed ("yes"), successor, message     |
@@ -32,7 +33,7 @@ POST forms, each with `_xsrf`; addresses are below the hub's base URL:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,6 +43,7 @@ from aihub.language import Language
 from aihub.messages import Names, sentence, stage
 from aihub.parts import Contact, MeterGroup, Pill, contact, meter_groups
 from aihub.policy import ProjectChoices
+from aihub.projects import Person, Project, Role
 from aihub.quota import Level
 from aihub.text import Text
 
@@ -63,6 +65,7 @@ __all__ = [
     "StoppedPage",
     "Stopping",
     "home_page",
+    "persona_card",
     "progress_page",
     "projects_page",
     "stopped_page",
@@ -90,11 +93,12 @@ class Chrome:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """A local persona: user name, "student", "instructor" or "admin", and what the card says of it."""
+    """A local persona's card. `role`, for the picture, is "student", "instructor" or "admin"; `about` what they see."""
 
     name: str
     role: str
-    about: str = ""
+    title: str
+    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,27 @@ class SignInPage:
     action: str
     next: str = ""
     error: str = ""
+
+
+def persona_card(person: Person, title: str, projects: Iterable[Project], language: Language) -> Persona:
+    """The card of `person`, called `title`: what they are in `projects`, which is what they will find."""
+    roles: dict[Role, list[str]] = {}
+    for project in sorted(projects, key=lambda each: (each.order, each.name)):
+        role = project.role(person)
+        if role is not None:
+            roles.setdefault(role, []).append(language.text(project.display_name, project.name))
+    picture = "admin" if person.admin else "instructor" if Role.INSTRUCTOR in roles else "student"
+    return Persona(person.name, picture, title or person.name, _about(roles, language, admin=person.admin))
+
+
+def _about(roles: Mapping[Role, Sequence[str]], language: Language, *, admin: bool) -> str:
+    say, teaches, belongs = language.say, roles.get(Role.INSTRUCTOR), roles.get(Role.MEMBER)
+    parts = [say("Sees every project.")] if admin else []
+    if teaches:
+        parts.append(say("Instructor of {projects}.", projects=language.joined(teaches)))
+    if belongs:
+        parts.append(say("Member of {projects}.", projects=language.joined(belongs)))
+    return language.sentences(*parts) or say("Member of no project.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +186,10 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server's entry. `what` is image and profile, `times` plain sentences, `warning` that it will stop soon."""
+    """A server's entry. `what` is image and profile, `times` plain sentences, `warning` that it will stop soon.
+
+    `removable`: it may be taken from the list.
+    """
 
     name: str
     id: str
@@ -175,6 +203,7 @@ class Server:
     reason: str
     url: str
     start: str
+    removable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +236,9 @@ def home_page(
 ) -> HomePage:
     """The home page of `user`. Quotas are those of `choices`, the projects the reader belongs to.
 
-    A server that was never started is left out.
+    The default server is left out while it was never started. Named ones are all there: the hub counts them.
     """
-    known = [each for each in servers if each.state is not ServerState.STOPPED or each.project or each.ended_at]
+    known = [facts for facts in servers if facts.name or _was_started(facts)]
     return HomePage(
         user=user,
         servers=tuple(_server(facts, index, language, now, names) for index, facts in enumerate(known)),
@@ -219,6 +248,10 @@ def home_page(
         as_of_iso=now.isoformat(),
         notice=notice,
     )
+
+
+def _was_started(facts: ServerFacts) -> bool:
+    return facts.state is not ServerState.STOPPED or bool(facts.project or facts.ended_at)
 
 
 def _server(facts: ServerFacts, index: int, language: Language, now: datetime, names: Names | None) -> Server:
@@ -236,6 +269,7 @@ def _server(facts: ServerFacts, index: int, language: Language, now: datetime, n
         reason=sentence(facts.refusal, language, names).text if facts.refusal and ended else "",
         url=facts.url,
         start=facts.start,
+        removable=bool(facts.name) and facts.state is ServerState.STOPPED,
     )
 
 
@@ -255,7 +289,8 @@ def _times(facts: ServerFacts, language: Language, now: datetime) -> str:
     if facts.state is ServerState.STOPPED:
         if facts.ended_at:
             parts.append(say("Stopped {time}.", time=language.moment(facts.ended_at, now)))
-        parts.append(say("Its files are kept."))
+        kept = say("Its files are kept, even when you remove it from this list.")
+        parts.append(kept if facts.name else say("Its files are kept."))
     elif facts.since:
         since = language.moment(facts.since, now)
         idle = (now - facts.used_at).total_seconds() if facts.used_at else None

@@ -22,7 +22,6 @@ from aihub.pages import (
     Chrome,
     LogLine,
     NotRunning,
-    Persona,
     ServerFacts,
     ServerState,
     SignInPage,
@@ -30,6 +29,7 @@ from aihub.pages import (
     Started,
     Stopping,
     home_page,
+    persona_card,
     progress_page,
     projects_page,
     stopped_page,
@@ -352,11 +352,21 @@ def project_new(language: Language, mark: Mark = unmarked) -> Any:
     return project_page(policy(mark), choices(mark, teaching=True)[0], Decisions(), course, language)
 
 
+TITLES = ("Student", "Instructor", "Admin")
+
+
 def sign_in(language: Language, mark: Mark = unmarked) -> Any:
     """Three personas."""
-    roles = ("student", "instructor", "admin")
-    personas = tuple(Persona(mark(f"{role}-01"), role, mark("Member of Machine Learning 101.")) for role in roles)
-    return SignInPage(personas, "/hub/login", mark("/hub/home"), mark("No such persona."))
+    people = (
+        Person(mark("student-01"), frozenset({"/ml101"})),
+        Person(mark("teacher-01"), frozenset({"/staff"})),
+        Person(mark("root"), admin=True),
+    )
+    projects = policy(mark).projects.values()
+    cards = [
+        persona_card(person, mark(title), projects, language) for person, title in zip(people, TITLES, strict=True)
+    ]
+    return SignInPage(tuple(cards), "/hub/login", mark("/hub/home"), mark("No such persona."))
 
 
 PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {

@@ -221,6 +221,8 @@ def test_durations_have_their_two_largest_units(seconds: float, english: str, ch
 def test_lists_sentences_and_labels_follow_the_language() -> None:
     assert ENGLISH.listed(["a", "b"]) == "a, b"
     assert CHINESE.listed(["a", "b"]) == "a、b"
+    assert [ENGLISH.joined(["a", "b", "c"][:number]) for number in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert CHINESE.joined(["a", "b", "c"]) == "a、b和c"
     assert ENGLISH.sentences("A.", "", "B.", "C.") == "A. B. C."
     assert CHINESE.sentences("甲。", "乙。") == "甲。乙。"
     assert ENGLISH.sentences() == ""

@@ -15,14 +15,43 @@ from aihub.pages import (
     StageFacts,
     Started,
     home_page,
+    persona_card,
     progress_page,
     projects_page,
     stopped_page,
 )
-from tests.page_samples import NOW, choices
+from aihub.projects import Person
+from tests.page_samples import NOW, choices, policy
 
 ENGLISH = Language(zone=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+
+
+SEES = {
+    "a student": (Person("s", frozenset({"/ml101"})), "student", "Member of Machine Learning 101 and Data Lab."),
+    "an instructor, whatever the name": (
+        Person("ada", frozenset({"/staff"})),
+        "instructor",
+        "Instructor of Machine Learning 101. Member of Data Lab.",
+    ),
+    "an admin": (Person("root", admin=True), "admin", "Sees every project. Member of Data Lab."),
+    "an admin who teaches": (
+        Person("root", frozenset({"/staff"}), admin=True),
+        "admin",
+        "Sees every project. Instructor of Machine Learning 101. Member of Data Lab.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("person", "picture", "about"), SEES.values(), ids=SEES.keys())
+def test_a_card_says_what_the_policy_says_of_the_persona(person: Person, picture: str, about: str) -> None:
+    found = persona_card(person, "Title", policy().projects.values(), ENGLISH)
+    assert (found.role, found.title, found.about) == (picture, "Title", about)
+
+
+def test_a_persona_without_title_or_project_has_a_card() -> None:
+    found = persona_card(Person("instructor"), "", [], ENGLISH)
+    assert (found.role, found.title, found.about) == ("student", "instructor", "Member of no project.")
 
 
 def server(**facts: Any) -> Any:
@@ -90,10 +119,18 @@ def test_the_reason_of_an_end_is_said_only_while_the_server_is_down() -> None:
     assert server(refusal=died).reason == ""
 
 
-def test_a_server_that_was_never_started_is_left_out() -> None:
-    servers = [ServerFacts("", ServerState.STOPPED), ServerFacts("lab", ServerState.STOPPED, project="P")]
+def test_a_default_server_that_was_never_started_is_left_out() -> None:
+    servers = [ServerFacts("", ServerState.STOPPED), ServerFacts("lab", ServerState.STOPPED)]
     found = home_page("a", servers, [], ENGLISH, now=NOW, may_add=False).servers
     assert [each.title for each in found] == ["lab"]
+
+
+@pytest.mark.parametrize("state", ServerState)
+@pytest.mark.parametrize("name", ["", "lab"])
+def test_a_stopped_named_server_and_no_other_can_be_removed_and_its_files_stay(name: str, state: ServerState) -> None:
+    found = server(name=name, state=state)
+    assert found.removable == (name == "lab" and state is ServerState.STOPPED)
+    assert ("even when you remove it" in found.times) == found.removable
 
 
 def test_quotas_at_home_are_the_readers_own() -> None:

@@ -7,26 +7,34 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyterhub.handlers.login import LoginHandler
+from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_path_join
 from tornado import web
 
 from aihub import pages
 from aihub.app import Admission
 from aihub.handlers.base import PageHandler
+from aihub.handlers.server_api import forget_server
 from aihub.idle import stops_at
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
-from aihub.projects import Role
+from aihub.projects import Person, Role
 
-__all__ = ["HomePage", "SignIn", "aware", "routes", "server_state", "stop_time"]
+__all__ = ["ForgetServer", "HomePage", "SignIn", "aware", "routes", "server_state", "stop_time"]
 
 
 class SignIn(PageHandler, LoginHandler):
     """The personas of this machine, one click each."""
 
     def _render(self, login_error: str | None = None, username: str | None = None, **_kwargs: Any) -> Awaitable[str]:  # noqa: ARG002  # the hub's signature
+        projects = self.aihub.policy.projects.values()
         personas = tuple(
-            pages.Persona(persona.name, _picture(persona), self.language.text(persona.display_name))
+            pages.persona_card(
+                Person(persona.name, persona.groups, persona.admin),
+                self.language.text(persona.display_name),
+                projects,
+                self.language,
+            )
             for persona in self.aihub.sign_in.personas.values()
         )
         page = pages.SignInPage(
@@ -47,12 +55,6 @@ class SignIn(PageHandler, LoginHandler):
             return
         self._jupyterhub_user = user
         self.redirect(self.get_next_url(user))
-
-
-def _picture(persona: Any) -> str:
-    if persona.admin:
-        return "admin"
-    return "instructor" if "instructor" in persona.name else "student"
 
 
 class HomePage(PageHandler):
@@ -111,6 +113,22 @@ class HomePage(PageHandler):
         return str(url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, name))
 
 
+class ForgetServer(PageHandler):
+    """Remove a stopped named server of the reader's own from the list: the hub bounds how many one may have."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Remove it and show the list. Files stay; a server that runs, starts or is the default one stays too."""
+        await self._forget(user_name=self.current_user.name)
+
+    @needs_scope("delete:servers")
+    async def _forget(self, user_name: str) -> None:
+        name = self.field("server")
+        if self.aihub.ledger.find(ServerKey(user_name, name)) is None:
+            forget_server(self, self.current_user, name)
+        self.redirect(url_path_join(self.hub.base_url, "home"))
+
+
 def server_state(spawner: Any) -> pages.ServerState:
     """What a server is doing, in the words of the pages."""
     if spawner is None:
@@ -153,5 +171,5 @@ def aware(at: datetime | None) -> datetime | None:
 
 
 def routes() -> list[tuple[str, Any]]:
-    """`login` and `home`."""
-    return [(r"/login", SignIn), (r"/home", HomePage)]
+    """`login`, `home` and `aihub/forget`."""
+    return [(r"/login", SignIn), (r"/home", HomePage), (r"/aihub/forget", ForgetServer)]

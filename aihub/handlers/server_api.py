@@ -184,11 +184,12 @@ async def end_server(handler: Any, user: Any, name: str) -> None:
 
 
 def forget_server(handler: Any, user: Any, server_name: str) -> None:
-    """Remove the row that a refused start of a new named server left."""
-    spawner = user.spawners.get(server_name)
-    if spawner is None or spawner.active:
+    """Remove a named server that does not run from the hub's list of them; one that runs or starts stays."""
+    row, spawner = user.orm_spawners.get(server_name), user.spawners.get(server_name)
+    busy = (user.name, server_name) in _crossings or (spawner is not None and spawner.active)
+    if row is None or busy or not server_name:
         return
-    handler.db.delete(spawner.orm_spawner)
+    handler.db.delete(row)
     user.spawners.pop(server_name, None)
     handler.db.commit()
 

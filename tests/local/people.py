@@ -66,6 +66,11 @@ class Someone:
         models: dict[str, Any] = self.api.get(f"/hub/api/users/{self.name}").raise_for_status().json()["servers"]
         return models
 
+    def stopped(self) -> set[str]:
+        """The servers that are on the list and do not run."""
+        user = self.api.get(f"/hub/api/users/{self.name}", params={"include_stopped_servers": True})
+        return {name for name, model in user.raise_for_status().json()["servers"].items() if model["stopped"]}
+
     def model(self, server: str = "") -> dict[str, Any]:
         model: dict[str, Any] = self.servers().get(server, {})
         return model

@@ -83,6 +83,28 @@ def test_files_are_there_again_after_a_stop(student: Someone) -> None:
     assert student.run("import attr; print(open('thesis.txt').read(), attr.__version__)") == "chapter 1 25.3.0\n"
 
 
+def test_a_stopped_named_server_can_be_removed_by_its_person_and_its_files_stay(tiny: Rig, student: Someone) -> None:
+    def remove(server: str, **headers: str) -> int:
+        return student.pages.post("/hub/aihub/forget", data={"server": server}, headers=headers).status_code
+
+    student.start({"project": "course"}, "lab")
+    student.run("open('kept.txt', 'w').write('kept')", server="lab")
+    assert remove("lab") == 200
+    assert student.running("lab")
+    student.stop("lab")
+    tiny.restart()  # a hub that was started again knows of a stopped server only from its database
+    assert 'action="/hub/aihub/forget"' in student.pages.get("/hub/home").text
+    assert remove("lab", **{"X-XSRFToken": ""}) == 403
+    assert "lab" in student.stopped()
+    assert remove("lab") == 200
+    assert "lab" not in student.stopped()
+    assert 'action="/hub/aihub/forget"' not in student.pages.get("/hub/home").text
+    student.start({"project": "course"}, "lab")
+    assert student.run("print(open('kept.txt').read())", server="lab") == "kept\n"
+    student.stop("lab")
+    assert remove("lab") == 200
+
+
 def test_a_name_with_an_at_sign_has_a_home_of_its_own(tiny: Rig) -> None:
     ada = Someone.of(tiny, "ada@example.org")
     ada.start({"project": "course"})
