@@ -185,6 +185,10 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             asyncio.create_task(self._sweep(), name="overdue reservations"),
         ]
 
+    def admit_no_more(self) -> None:
+        """The hub ends: no start is admitted from now on."""
+        self.ledger.ready = False
+
     async def close(self) -> None:
         """Stop following; what is held is in the database and in what runs."""
         for task in self._tasks:

@@ -33,6 +33,11 @@ class PersonaAuthenticator(Authenticator):
     def _auto_login(self) -> bool:
         return False
 
+    @default("auth_refresh_strict")
+    def _auth_refresh_strict(self) -> bool:
+        # The policy file always answers: who is no persona any more starts nothing by a token either.
+        return True
+
     async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:  # noqa: ARG002  # the hub's signature
         """The identity of the persona that was clicked; None for any other name."""
         return _identity(data.get("username", ""))

@@ -286,15 +286,15 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         """End the server and its kernels; returns when none is left."""
         record, self.record = self.record, None
         process = record.find() if record else None
-        if process is not None:
+        if process is not None or self.proc is not None:
             await self._end(process)
         if self.proc is not None:
             self.proc.poll()
 
     async def _end(self, process: psutil.Process | None) -> None:
-        if self.launched is not None:
-            folder, loop = self._folder(self.launched), asyncio.get_running_loop()
-            await loop.run_in_executor(_ENDING, end_server, process, folder, self.stop_patience)
+        server = self.launched.entry.server if self.launched else ServerKey(self.user.name, self.name)
+        ending = (end_server, process, self.site.folder(server), self.stop_patience)
+        await asyncio.get_running_loop().run_in_executor(_ENDING, *ending)
 
     async def made(self, admission: Admission) -> Collection[str]:
         """Which of the folders exist."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,6 +53,31 @@ class ProcessRecord:
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_text(json.dumps(asdict(self)))
         fresh.replace(path)
+
+
+def started_with(variable: str) -> dict[str, list[psutil.Process]]:
+    """Every living process whose environment names `variable`, by its value. Looks at all processes: takes a while.
+
+    What a process starts inherits the variable, however far it goes away from its parents (`nohup`, `setsid`).
+    """
+    found: dict[str, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        try:
+            value = process.environ().get(variable)
+            if value is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.setdefault(value, []).append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def kill_all(processes: Iterable[psutil.Process], patience: float = 5.0) -> None:
+    """Kill processes and wait up to `patience` seconds until they are gone."""
+    killed = set(processes)
+    for process in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(killed, timeout=patience)
 
 
 def _command_of(process: psutil.Process) -> tuple[str, ...]:

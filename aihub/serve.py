@@ -87,6 +87,20 @@ class MachineHub(JupyterHub):
         self.say("Stopping user servers, services and the proxy …")
         await super().shutdown_cancel_tasks(sig)
 
+    async def cleanup(self) -> None:
+        """End the starts in hand, then do as the hub does: it asks each server, and what is not there yet is no server.
+
+        A start that goes on meanwhile would leave its process behind.
+        """
+        AIHub.instance().admit_no_more()
+        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
+        starts = [start for each in spawners if (start := each._spawn_future) and not start.done()]  # noqa: SLF001  # the hub keeps it nowhere else
+        for start in starts:
+            start.cancel()
+        if starts:
+            await asyncio.wait(starts)
+        await super().cleanup()
+
     def _stop_on_hangup(self, loop: asyncio.AbstractEventLoop) -> None:
         # Under nohup the signal is ignored, and stays so.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -147,7 +147,7 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
 
     async def _release(self) -> None:
         if self.clearing is not None:
-            # A start that is cancelled twice ends before it has cleared away; the hub then takes the server for stopped.
+            # A start that is cancelled twice ends before it has cleared away, and the hub takes it for stopped.
             await asyncio.wait([self.clearing])
         launched, self.launched = self.launched, None
         if launched:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aihub.processes import ProcessRecord, read_record, stop_recorded
+from aihub.processes import ProcessRecord, kill_all, read_record, started_with, stop_recorded
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 PLAIN = "import time; print('up', flush=True); time.sleep(60)"
@@ -104,3 +104,14 @@ def test_a_process_is_known_by_its_command_from_its_first_moment() -> None:
             record = ProcessRecord.of(child.pid)
             child.kill()
         assert record.command == ("sleep", "1000")
+
+
+def test_what_left_its_parents_is_still_found_and_ended(tmp_path: Path) -> None:
+    # A shell in a session of its own leaves a sleep behind, as `!nohup train &` in a notebook does.
+    mark = {**os.environ, "AIHUB_TEST_MARK": str(tmp_path)}
+    subprocess.run(["sh", "-c", "nohup sleep 60 >/dev/null 2>&1 &"], env=mark, start_new_session=True, check=True)
+    found = started_with("AIHUB_TEST_MARK")[str(tmp_path)]
+    assert len(found) == 1
+    kill_all(found)
+    assert str(tmp_path) not in started_with("AIHUB_TEST_MARK")
+    kill_all(found)

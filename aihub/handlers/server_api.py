@@ -18,8 +18,10 @@ from jupyterhub.scopes import needs_scope
 from jupyterhub.slugs import is_valid_display_name
 from tornado import web
 
+from aihub import i18n
 from aihub.app import AIHub
 from aihub.errors import Reason, Refusal
+from aihub.messages import Names, names_of
 from aihub.names import server_name_problem
 from aihub.options import parse_options, shown
 from aihub.spawner import SpawnRefused
@@ -31,6 +33,7 @@ CANCEL_PATIENCE = 30.0
 """Seconds to wait until a cancelled start has given back what it made."""
 
 _LONGEST_DISPLAY_NAME = 255  # of JupyterHub's column
+_IDS = {"project", "image", "profile"}
 _START_KEYS = {"display_name", "user_options"}
 _PATCH_KEYS = {"name", *_START_KEYS}
 
@@ -78,6 +81,22 @@ class ServerHandler(OneStart, UserServerAPIHandler):
         if not isinstance(body, dict):
             raise _invalid("", "not-an-object", body)
         return body
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say a refusal in the reader's language, with the names that they may see."""
+        kind, error, trace = kwargs.get("exc_info") or (None, None, None)
+        if isinstance(error, SpawnRefused):
+            # A new one: the hub keeps the error of a failed start for others to read.
+            names = self._names() if _IDS & error.refusal.parameters.keys() else Names()
+            said = SpawnRefused(error.refusal, i18n.language_of(self.request), names)
+            kwargs["exc_info"] = (kind, said, trace)
+        super().write_error(status_code, **kwargs)
+
+    def _names(self) -> Names:
+        reader, aihub = self.current_user, AIHub.instance()
+        if reader is None or reader.kind != "user":
+            return Names()
+        return names_of(aihub.choices(aihub.person(reader)), i18n.language_of(self.request))
 
     def get_server_json_body(self) -> dict[str, Any]:
         """`display_name` and `user_options` of a body in either of the hub's two shapes, well-formed or refused."""
