@@ -1,235 +1,420 @@
-"""One start as every spawner makes it, on a spawner that makes nothing: what is held, and until when."""
+"""A start, above a spawner that makes nothing: what leaves it, what it gives back, what a new hub takes over.
+
+Traps of JupyterHub that these tests would notice (upstream.md): 1, what a refusal carries; 2, that none of them counts
+as a failure of the hub; 5, the headers of REST answers; 21, a cancelled start.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Collection, Mapping
-from decimal import Decimal
-from types import MappingProxyType
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub.spawner import SpawnException
+from tornado import web
 
-from aihub import i18n
-from aihub.app import Admission, Ending
+from aihub.app import Admission, AIHub
 from aihub.errors import Reason, Refusal, RefusedError
-from aihub.facts import Facts
-from aihub.ledger import Ledger, Phase, Request, ServerKey
+from aihub.language import Language
+from aihub.ledger import Phase, ServerKey
 from aihub.messages import Names
-from aihub.plan import Plan
-from aihub.policy import Policy, resolve
-from aihub.profiles import Profile
-from aihub.projects import Membership, Offer, Person, Project
-from aihub.spawner import LaunchMixin, Progress, SpawnRefused
-from aihub.storage import Home
-from tests.plans import NOW, one_image
+from aihub.spawner import STAGES, LaunchMixin, Progress, SpawnRefused
+from tests.hub_rig import FakeSite, hub_user, loaded_aihub
 
-ADA = ServerKey("ada")
+SERVER = ServerKey("ada", "two")
+Work = Callable[[Progress], Awaitable[str]]
 
 
-def a_plan() -> Plan:
-    project = Project("ml101", members=Membership(everybody=True), images=Offer(("tiny",)), profiles=Offer(("small",)))
-    policy = Policy(one_image(), {"small": Profile("small")}, {"ml101": project}, Home(size=Decimal(5)))
-    plan = resolve(policy, Person("ada"), {}, Facts(NOW))
-    assert isinstance(plan, Plan)
-    return plan
-
-
-class FakeHub:
-    """The part of `AIHub` that a spawner calls, on a real ledger."""
+class Below:
+    """What `LaunchMixin` needs of JupyterHub's spawner."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.ledger.rebuild((), now=0)
-        self.endings: list[Ending] = []
+        self.user: Any = hub_user("ada", "/students")
+        self.name = "two"
+        self.user_options: Any = {}
+        self.log = logging.getLogger("tests.spawner")
+        self._log_name = "ada:two"
+        self._stop_pending = False
+        self.hooks = 0
 
-    def person(self, _user: object) -> Person:
-        return Person("ada")
+    def get_state(self) -> dict[str, Any]:
+        return {"below": 1}
 
-    async def admit(self, person: Person, server: str, _options: object) -> Admission:
-        plan = a_plan()
-        entry = self.ledger.reserve(Request.of(plan, server, deadline=100))
-        if isinstance(entry, Refusal):
-            raise RefusedError(entry)
-        return Admission.of(entry, plan)
-
-    async def running(self, admission: Admission, uid: str) -> None:
-        self.ledger.running(admission.entry.id, uid)
-
-    def releasing(self, admission: Admission) -> None:
-        self.ledger.releasing(admission.entry.id)
-
-    async def released(self, admission: Admission, made: Collection[str] | None = None) -> None:
-        self.ledger.release(admission.entry.id, made)
-
-    def ended(self, _server: ServerKey, ending: Ending) -> None:
-        self.endings.append(ending)
-
-
-class HubSpawner:
-    """What the mixin finds of JupyterHub's own Spawner below it."""
-
-    name = ""
-    user = None
-    user_options: Mapping[str, Any] = MappingProxyType({})
-    log = logging.getLogger("test")
-    _log_name = "ada"
-    _stop_pending = False
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.loaded = state
 
     async def run_post_stop_hook(self) -> None:
-        pass
+        self.hooks += 1
 
 
-class FakeSpawner(LaunchMixin, HubSpawner):
-    """Each step waits until the test lets it go on."""
+class FakeSpawner(LaunchMixin, Below):
+    """Does what a test says, and remembers what was asked of it."""
 
-    def __init__(self, hub: FakeHub) -> None:
-        self.hub_of_test = hub
-        self.may_run, self.may_end = asyncio.Event(), asyncio.Event()
-        self.in_hand = asyncio.Event()
-        self.process = False
-        self.folders: set[str] = set()
-        self.problem: Exception | None = None
-
-    @property
-    def aihub(self) -> Any:
-        return self.hub_of_test
+    def __init__(self, work: Work | None = None) -> None:
+        super().__init__()
+        self.work = work or answer
+        self.plans: list[Admission] = []
+        self.taken_down = 0
+        self.slow_end: asyncio.Event | None = None
+        self.exists: Collection[str] = ()
 
     async def carry_out(self, admission: Admission, progress: Progress) -> str:
-        progress.enter("start")
-        if self.problem:
-            raise self.problem
-        self.folders.update(claim.id for claim in admission.entry.claims)
-        self.process = True
-        self.in_hand.set()
-        await self.may_run.wait()
-        return "http://127.0.0.1:1"
-
-    async def take_down(self) -> None:
-        self.in_hand.set()
-        await self.may_end.wait()
-        self.process = False
-
-    async def made(self, _admission: Admission) -> Collection[str]:
-        return self.folders
+        self.plans.append(admission)
+        return await self.work(progress)
 
     def uid(self) -> str:
-        return "process"
+        return "7@1"
+
+    async def take_down(self) -> None:
+        if self.slow_end is not None:
+            await self.slow_end.wait()
+        self.taken_down += 1
+
+    async def made(self, admission: Admission) -> Collection[str]:
+        return self.exists
+
+    async def poll(self) -> int | None:
+        return None
 
 
-def stored(hub: FakeHub) -> Decimal:
-    usage = hub.ledger.usage("ada")
-    assert usage is not None
-    return usage.user["storage"]
+async def answer(_progress: Progress) -> str:
+    return "http://127.0.0.1:1"
 
 
-async def test_a_start_that_failed_before_its_storage_leaves_nothing_charged() -> None:
-    hub = FakeHub()
-    spawner = FakeSpawner(hub)
-    spawner.may_end.set()
-    spawner.problem = RefusedError(Refusal(Reason.DATASET_MISSING, {"dataset": "flowers", "path": "/gone"}))
-    with pytest.raises(SpawnRefused):
+def failing(error: BaseException, *lines: str) -> Work:
+    async def work(progress: Progress) -> str:
+        progress.enter("image")
+        for line in lines:
+            progress.say(line)
+        raise error
+
+    return work
+
+
+@pytest.fixture
+async def aihub(tmp_path: Path) -> AsyncIterator[AIHub]:
+    with loaded_aihub(tmp_path, FakeSite()) as aihub:
+        await aihub.open(())
+        yield aihub
+        await aihub.close()
+
+
+async def refusal_of(spawner: FakeSpawner) -> SpawnRefused:
+    with pytest.raises(SpawnException) as raised:
         await spawner.start()
-    assert hub.ledger.find(ADA) is None
-    assert stored(hub) == 0, "a home that was never made is charged"
-    assert hub.endings[0].refusal.reason is Reason.DATASET_MISSING
+    assert isinstance(raised.value, SpawnRefused)
+    return raised.value
 
 
-async def test_a_start_that_failed_after_its_storage_leaves_that_charged() -> None:
-    hub = FakeHub()
-    spawner = FakeSpawner(hub)
-    start = asyncio.ensure_future(spawner.start())
-    await spawner.in_hand.wait()
-    spawner.may_end.set()
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
-    assert hub.ledger.find(ADA) is None
-    assert stored(hub) == 5
-    assert not hub.endings, "nobody is told that what they cancelled has failed"
+# --- what a refusal carries ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["storage", "ready"])
-async def test_what_is_cancelled_twice_is_held_until_it_is_gone(when: str) -> None:
-    hub = FakeHub()
-    spawner = FakeSpawner(hub)
-    start = asyncio.ensure_future(spawner.start())
-    await spawner.in_hand.wait()
-    spawner.in_hand.clear()
-    start.cancel()
-    await spawner.in_hand.wait()
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
-
-    # What the hub does with a server whose start has ended: it polls, and calls it stopped.
-    hook = asyncio.ensure_future(spawner.run_post_stop_hook() if when == "storage" else spawner.stop())
-    await asyncio.sleep(0.01)
-    assert spawner.process
-    assert hub.ledger.find(ADA) is not None, "freed while the process is still there"
-    spawner.may_end.set()
-    await hook
-    assert hub.ledger.find(ADA) is None
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_reaches_its_reader_on_every_way_out(reason: Reason) -> None:
+    error = SpawnRefused(Refusal(reason))
+    # The progress page and the form read these two, REST the message, the headers and the status.
+    assert error.jupyterhub_message
+    assert error.jupyterhub_html_message
+    assert error.headers == {"AIHub-Reason": reason.value}
+    assert error.status_code in {400, 403, 409, 503}
+    assert error.message == error.jupyterhub_message
+    for text in (error.jupyterhub_message, error.message):
+        assert "SpawnRefused" not in text
+        assert "SpawnException" not in text
 
 
-async def test_a_running_server_is_held_until_it_has_stopped() -> None:
-    hub = FakeHub()
-    spawner = FakeSpawner(hub)
-    spawner.may_run.set()
+def test_a_refusal_is_of_the_kind_that_the_hub_does_not_count_as_its_own_failure() -> None:
+    error = SpawnRefused(Refusal(Reason.QUOTA_MEMBER))
+    assert isinstance(error, SpawnException)
+    assert isinstance(error, web.HTTPError)
+    assert error.reason == "quota-member"
+
+
+def test_markup_in_a_refusal_is_text() -> None:
+    error = SpawnRefused(Refusal(Reason.UNKNOWN_IMAGE, {"image": "<script>x</script>", "project": "lab"}))
+    assert "<script>" in error.jupyterhub_message
+    assert "<script>" not in error.jupyterhub_html_message
+    assert "&lt;script&gt;" in error.jupyterhub_html_message
+
+
+def test_a_refusal_speaks_the_reader_s_names() -> None:
+    refusal = Refusal(Reason.IMAGE_NOT_OFFERED, {"image": "plain:1", "project": "lab"})
+    error = SpawnRefused(refusal, Language(), Names(projects={"lab": "The Lab"}))
+    assert "The Lab" in error.jupyterhub_message
+    assert error.refusal is refusal
+
+
+# --- a start ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_start_is_admitted_carried_out_and_held(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
     assert await spawner.start() == "http://127.0.0.1:1"
-    stop = asyncio.ensure_future(spawner.stop())
-    await asyncio.sleep(0)
-    entry = hub.ledger.find(ADA)
-    assert entry is not None
-    assert entry.phase is Phase.RELEASING
-    spawner.may_end.set()
-    await stop
+    (entry,) = aihub.ledger.entries()
+    assert (entry.server, entry.phase, entry.uid) == (SERVER, Phase.RUNNING, "7@1")
+    assert [plan.image for plan in spawner.plans] == ["plain:1"]
+    assert spawner.progress_made is not None
+    assert spawner.progress_made.stage == "ready"
+
+    await spawner.stop()
+    assert spawner.taken_down == 1
+    assert aihub.ledger.entries() == ()
+    assert spawner.launched is None
+
+
+async def test_options_are_resolved_with_the_rights_of_the_owner_at_the_start(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    spawner.user = hub_user("eve", "/club")
+    error = await refusal_of(spawner)
+    assert error.refusal.reason is Reason.UNKNOWN_PROJECT
+    assert spawner.plans == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ([], Reason.INVALID_OPTIONS),
+        (None, Reason.INVALID_OPTIONS),
+        ({"image": 1}, Reason.INVALID_OPTIONS),
+        ({"image": "plain:9"}, Reason.UNKNOWN_IMAGE),
+    ],
+    ids=["list", "null", "number", "unknown"],
+)
+async def test_bad_saved_options_end_in_a_refusal_and_hold_nothing(
+    aihub: AIHub, options: object, reason: Reason
+) -> None:
+    spawner = FakeSpawner()
+    spawner.user_options = options
+    assert (await refusal_of(spawner)).refusal.reason is reason
+    assert (spawner.plans, spawner.taken_down) == ([], 0)
+    assert aihub.ledger.entries() == ()
+
+
+async def test_every_start_has_a_plan_of_its_own(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    spawner.user_options = {"profile": "gpu"}
+    await spawner.start()
+    await spawner.stop()
+    spawner.user_options = {}
+    await spawner.start()
+    first, second = (admission.plan for admission in spawner.plans)
+    assert first is not None
+    assert second is not None
+    assert (first.accelerator, second.accelerator) == ("nvidia.com/gpu", None)
+    assert spawner.plans[1].entry.devices == ()
+
+
+async def test_a_reason_found_on_the_way_is_told_and_remembered(aihub: AIHub) -> None:
+    reason = Refusal(Reason.BUILD_FAILED, {"image": "plain:1"})
+    spawner = FakeSpawner(failing(RefusedError(reason), "one", "two"))
+    assert (await refusal_of(spawner)).refusal is reason
+    assert spawner.taken_down == 1
+    assert aihub.ledger.entries() == ()
+    assert spawner.launched is None
+    ending = aihub.ending(SERVER)
+    assert ending is not None
+    assert (ending.refusal, ending.lines, ending.started) == (reason, ("one", "two"), False)
+
+
+async def test_an_unexpected_error_gets_an_id_that_the_log_has_too(
+    aihub: AIHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawner = FakeSpawner(failing(RuntimeError("the secret inside")))
+    error = await refusal_of(spawner)
+    assert error.refusal.reason is Reason.START_FAILED
+    assert error.status_code < 500
+    quote = str(error.refusal.parameters["id"])
+    assert quote in error.jupyterhub_message
+    assert "secret" not in error.jupyterhub_message
+    (record,) = [record for record in caplog.records if record.name == "tests.spawner"]
+    assert quote in record.getMessage()
+    assert record.exc_info is not None
+    assert "the secret inside" in str(record.exc_info[1])
+    assert aihub.ledger.entries() == ()
+
+
+async def test_claims_that_a_failed_start_made_stay_known_and_others_do_not(aihub: AIHub) -> None:
+    spawner = FakeSpawner(failing(RuntimeError("full")))
+    spawner.exists = ["home/ada"]
+    await refusal_of(spawner)
+    assert set(aihub.ledger.claims()) == {"home/ada"}
+
+    other = FakeSpawner(failing(RuntimeError("full")))
+    other.user = hub_user("bob", "/students")
+    await refusal_of(other)
+    assert set(aihub.ledger.claims()) == {"home/ada"}
+
+
+# --- a start that is cancelled ---------------------------------------------------------------------------------------
+
+
+async def a_start_on_its_way(spawner: FakeSpawner) -> asyncio.Task[str]:
+    began = asyncio.Event()
+
+    async def work(_progress: Progress) -> str:
+        began.set()
+        await asyncio.Event().wait()
+        return ""
+
+    spawner.work = work
+    task = asyncio.ensure_future(spawner.start())
+    await began.wait()
+    return task
+
+
+async def test_a_cancelled_start_gives_everything_back(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    task = await a_start_on_its_way(spawner)
+    assert len(aihub.ledger.entries()) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert spawner.taken_down == 1
+    assert aihub.ledger.entries() == ()
+    assert aihub.ending(SERVER) is None, "whoever cancels knows why it ended"
+
+
+async def test_a_start_that_is_cancelled_twice_is_gone_when_the_hub_says_so(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    spawner.slow_end = asyncio.Event()
+    task = await a_start_on_its_way(spawner)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert aihub.ledger.entries(), "it still ends: its place is not free yet"
+
+    said_gone = asyncio.ensure_future(spawner.run_post_stop_hook())
+    await asyncio.sleep(0.01)
+    assert not said_gone.done()
+    spawner.slow_end.set()
+    await said_gone
+    assert (spawner.taken_down, spawner.hooks) == (1, 1)
+    assert aihub.ledger.entries() == ()
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_hub_s_last_word_releases_a_server_that_it_found_dead(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    await spawner.start()
     await spawner.run_post_stop_hook()
-    assert hub.ledger.find(ADA) is None
-    assert stored(hub) == 5
+    await spawner.run_post_stop_hook()
+    assert spawner.hooks == 2
+    assert aihub.ledger.entries() == ()
 
 
-async def test_an_unexpected_error_leaves_as_a_refusal_with_an_id() -> None:
-    spawner = FakeSpawner(FakeHub())
-    spawner.may_end.set()
-    spawner.problem = ValueError("a secret")
-    with pytest.raises(SpawnRefused) as raised:
-        await spawner.start()
-    assert raised.value.refusal.reason is Reason.START_FAILED
-    assert raised.value.refusal.parameters["id"]
-    assert "secret" not in raised.value.jupyterhub_message
+async def test_a_server_that_is_being_stopped_still_counts(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    await spawner.start()
+    spawner.slow_end = asyncio.Event()
+    stopping = asyncio.ensure_future(spawner.stop())
+    await asyncio.sleep(0)
+    assert [entry.phase for entry in aihub.ledger.entries()] == [Phase.RELEASING]
+    spawner.slow_end.set()
+    await stopping
+    assert aihub.ledger.entries() == ()
 
 
-async def test_every_line_of_a_long_log_reaches_whoever_follows_it() -> None:
-    spawner = FakeSpawner(FakeHub())
+async def test_a_server_that_died_says_why(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    await spawner.start()
+    spawner.died([str(number) for number in range(30)], status=-9)
+    ending = aihub.ending(SERVER)
+    assert ending is not None
+    assert ending.refusal == Refusal(Reason.SERVER_DIED, {"server": "two", "status": -9})
+    assert ending.lines == tuple(str(number) for number in range(10, 30))
+    assert ending.started
+
+
+async def test_a_server_that_was_stopped_did_not_die(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    spawner.died(["never started"])
+    await spawner.start()
+    spawner._stop_pending = True
+    spawner.died(["asked to end"])
+    assert aihub.ending(SERVER) is None
+
+
+# --- a new hub -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_hub_takes_over_what_a_server_holds(aihub: AIHub) -> None:
+    old = FakeSpawner()
+    old.user_options = {"profile": "gpu"}
+    assert old.get_state() == {"below": 1}
+    await old.start()
+    state = json.loads(json.dumps(old.get_state()))
+    assert state["below"] == 1
+
+    new = FakeSpawner()
+    new.load_state(state)
+    assert new.loaded is state
+    assert old.launched is not None
+    assert new.launched is not None
+    assert new.launched.as_state() == old.launched.as_state()
+    assert new.launched.plan is None
+    assert new.get_state() == state
+    await new.stop()
+    assert aihub.ledger.entries() == ()
+
+
+def test_a_state_without_anything_of_ours_is_no_server() -> None:
+    spawner = FakeSpawner()
+    spawner.launched = SimpleNamespace()  # type: ignore[assignment]  # of an earlier run
+    spawner.load_state({})
+    assert spawner.launched is None
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+async def test_progress_names_stages_and_brings_each_line_once() -> None:
+    spawner = FakeSpawner()
     made = spawner.progress_made = Progress()
-    made.enter("image")
+    made.enter("admit")
     events = spawner.progress()
-    heard = (await anext(events))["lines"]
-    for number in range(3 * Progress.MAX_LINES):
-        made.say(str(number))
-        if number % 2:
-            heard += (await anext(events))["lines"]
-    assert heard == [str(number) for number in range(3 * Progress.MAX_LINES)]
-    assert len(made.lines) == Progress.MAX_LINES
+    first = await anext(events)
+    assert (first["progress"], first["stage"], first["lines"]) == (0, "admit", [])
+    assert first["message"]
 
-
-async def test_lines_said_while_an_event_is_sent_come_with_the_next() -> None:
-    spawner = FakeSpawner(FakeHub())
-    made = spawner.progress_made = Progress()
     made.enter("image")
-    async for event in spawner.progress():
-        if event["lines"] == ["while the first one was sent"]:
-            break
-        made.say("while the first one was sent")
+    made.say("one")
+    made.say("two")
+    second = await anext(events)
+    assert (second["progress"], second["stage"], second["lines"]) == (40, "image", ["one", "two"])
+
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    made.say("three")
+    assert (await waiting)["lines"] == ["three"]
+    await events.aclose()  # type: ignore[attr-defined]  # an async generator, whatever the hub calls it
 
 
-def test_a_refusal_speaks_the_language_of_its_reader() -> None:
-    refusal = Refusal(Reason.PROJECT_ARCHIVED, {"project": "ml101"})
-    names = Names(projects={"ml101": "機器學習"})
-    chinese = SpawnRefused(refusal, i18n.languages()["zh_TW"], names)
-    assert "機器學習" in chinese.jupyterhub_message
-    assert "archived" not in chinese.jupyterhub_message
-    assert "archived" in SpawnRefused(refusal).jupyterhub_message
-    assert chinese.headers == SpawnRefused(refusal).headers == {"AIHub-Reason": "project-archived"}
+async def test_a_server_that_was_never_started_has_no_progress() -> None:
+    assert [event async for event in FakeSpawner().progress()] == []
+
+
+async def test_a_page_that_reads_slowly_gets_the_lines_that_are_left() -> None:
+    made = Progress()
+    for number in range(made.MAX_LINES + 100):
+        made.say(str(number))
+    assert len(made.lines) == made.MAX_LINES
+    assert made.after(0) == made.lines
+    assert made.after(made.said - 2) == ["598", "599"]
+    assert made.after(made.said) == []
+
+
+def test_every_stage_has_a_place_in_the_bar() -> None:
+    shares = [100 * STAGES.index(stage) // len(STAGES) for stage in STAGES]
+    assert shares == sorted(set(shares))
+

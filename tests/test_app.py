@@ -1,0 +1,256 @@
+"""AIHub as the shell around the core: what is admitted, known, remembered and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from aihub.app import Admission, AIHub, Ending, Seen
+from aihub.catalog import TagState
+from aihub.errors import PolicyFileError, Reason, Refusal, RefusedError
+from aihub.ledger import Phase, ServerKey
+from aihub.plan import Plan
+from aihub.projects import Decisions, ImageDecision, Person
+from tests.hub_rig import FakeSite, hub_user, loaded_aihub
+
+ADA = Person("ada", frozenset({"/students"}))
+
+
+@pytest.fixture
+def site() -> FakeSite:
+    return FakeSite()
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, site: FakeSite) -> Iterator[AIHub]:
+    with loaded_aihub(tmp_path, site) as aihub:
+        yield aihub
+
+
+@pytest.fixture
+async def aihub(loaded: AIHub) -> AsyncIterator[AIHub]:
+    await loaded.open(())
+    yield loaded
+    await loaded.close()
+
+
+def reason(verdict: Plan | Refusal) -> Reason | None:
+    return verdict.reason if isinstance(verdict, Refusal) else None
+
+
+async def refused(aihub: AIHub, server: str, options: object) -> Reason:
+    with pytest.raises(RefusedError) as raised:
+        await aihub.admit(ADA, server, options)
+    return raised.value.refusal.reason
+
+
+# --- admission -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_start_that_is_admitted_is_held_until_it_is_released(aihub: AIHub) -> None:
+    admission = await aihub.admit(ADA, "", {"image": "plain:2"})
+    entry = admission.entry
+    assert (admission.image, admission.profile, entry.phase) == ("plain:2", "small", Phase.RESERVED)
+    assert aihub.store.open_rows() == (entry,)
+
+    await aihub.running(admission, "pid 7")
+    held = aihub.ledger.get(entry.id)
+    assert held is not None
+    assert (held.phase, held.uid) == (Phase.RUNNING, "pid 7")
+    assert aihub.store.open_rows() == ()
+
+    aihub.releasing(admission)
+    assert aihub.ledger.entries()[0].phase is Phase.RELEASING
+    await aihub.released(admission)
+    assert aihub.ledger.entries() == ()
+
+
+async def test_what_the_policy_refuses_holds_nothing(aihub: AIHub) -> None:
+    assert await refused(aihub, "", {"image": "plain:3"}) is Reason.UNKNOWN_IMAGE
+    assert await refused(aihub, "", []) is Reason.INVALID_OPTIONS
+    assert aihub.ledger.entries() == ()
+    assert aihub.store.open_rows() == ()
+
+
+async def test_the_ledger_has_the_last_word(aihub: AIHub) -> None:
+    await aihub.admit(ADA, "", {})
+    assert reason(aihub.check(ADA, "", {})) is Reason.SERVER_BUSY
+    assert await refused(aihub, "", {}) is Reason.SERVER_BUSY
+    assert reason(aihub.check(ADA, "two", {})) is None
+    await aihub.admit(ADA, "two", {})
+    assert reason(aihub.check(ADA, "three", {})) is Reason.QUOTA_MEMBER
+    assert await refused(aihub, "three", {}) is Reason.QUOTA_MEMBER
+
+
+async def test_a_check_reserves_nothing(aihub: AIHub) -> None:
+    plan = aihub.check(ADA, "", {})
+    assert isinstance(plan, Plan)
+    assert plan.reference == "plain:1"
+    assert aihub.ledger.entries() == ()
+
+
+async def test_without_knowledge_of_usage_no_accelerator_is_handed_out(loaded: AIHub) -> None:
+    # Before `open`, the ledger does not know what runs.
+    assert reason(loaded.check(ADA, "", {"profile": "gpu"})) is Reason.QUOTA_UNKNOWN
+
+
+async def test_a_database_that_cannot_be_written_refuses_and_holds_nothing(aihub: AIHub) -> None:
+    with aihub.store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE reservation")
+    assert await refused(aihub, "", {}) is Reason.STORE_UNAVAILABLE
+    assert aihub.ledger.entries() == ()
+
+
+async def test_a_new_hub_finds_what_the_last_one_held(tmp_path: Path) -> None:
+    site = FakeSite()
+    with loaded_aihub(tmp_path, site) as first:
+        await first.open(())
+        running = await first.admit(ADA, "", {})
+        coming = await first.admit(ADA, "two", {})
+        await first.close()
+    alive = replace(running.entry, phase=Phase.RUNNING)
+    site.seen = Seen((alive,), absent={coming.entry.id})
+    with loaded_aihub(tmp_path, site) as second:
+        assert second.ledger.usage("ada") is None
+        await second.open({running.entry.id})
+        assert site.looked[-1] == ((running.entry.id, coming.entry.id), (running.entry.id,))
+        assert [entry.id for entry in second.ledger.entries()] == [running.entry.id]
+        assert second.store.open_rows() == ()
+        await second.close()
+
+
+# --- what is remembered ----------------------------------------------------------------------------------------------
+
+
+async def test_an_admission_survives_as_json(aihub: AIHub) -> None:
+    admission = await aihub.admit(ADA, "two", {"profile": "gpu"})
+    again = Admission.from_state(json.loads(json.dumps(admission.as_state())))
+    assert again == replace(admission, plan=None)
+    assert again.entry.devices == ("0",)
+    assert again.accelerator_count == 1
+
+
+async def test_an_ending_keeps_the_last_lines_and_what_was_started(aihub: AIHub) -> None:
+    admission = await aihub.admit(ADA, "", {})
+    before = datetime.now(UTC)
+    ending = Ending.of(Refusal(Reason.START_FAILED), admission, [str(n) for n in range(50)], started=False)
+    assert ending.lines == tuple(str(n) for n in range(30, 50))
+    assert (ending.project, ending.image, ending.profile, ending.started) == ("lab", "plain:1", "small", False)
+    assert before <= ending.at <= datetime.now(UTC)
+
+
+def an_ending(image: str = "plain:1", *, project: str = "lab", started: bool = False) -> Ending:
+    return Ending(datetime.now(UTC), Refusal(Reason.START_FAILED), project=project, image=image, started=started)
+
+
+def test_endings_are_bounded_and_the_oldest_go(loaded: AIHub) -> None:
+    loaded.MAX_ENDINGS = 3
+    for number in range(5):
+        loaded.ended(ServerKey(f"person{number}"), an_ending())
+    loaded.ended(ServerKey("person2"), an_ending("plain:2"))  # the newest now
+    loaded.ended(ServerKey("person5"), an_ending())
+    kept = [number for number in range(6) if loaded.ending(ServerKey(f"person{number}"))]
+    assert kept == [2, 4, 5]
+    newest = loaded.ending(ServerKey("person2"))
+    assert newest is not None
+    assert newest.image == "plain:2"
+
+
+async def test_the_next_start_forgets_how_the_last_one_ended(aihub: AIHub) -> None:
+    aihub.ended(ServerKey("ada"), an_ending())
+    assert await refused(aihub, "", {"image": "plain:3"}) is Reason.UNKNOWN_IMAGE
+    assert aihub.ending(ServerKey("ada")) is not None
+    await aihub.admit(ADA, "", {})
+    assert aihub.ending(ServerKey("ada")) is None
+
+
+def test_failures_are_of_starts_in_the_project(loaded: AIHub) -> None:
+    for number, ending in enumerate(
+        [an_ending("plain:1"), an_ending("plain:2", project="other"), an_ending("plain:2", started=True)]
+    ):
+        loaded.ended(ServerKey("ada", f"s{number}"), ending)
+    assert set(loaded.failures("lab")) == {"plain:1"}
+
+
+# --- the policy file -------------------------------------------------------------------------------------------------
+
+
+async def test_a_changed_policy_reaches_the_place_the_ledger_and_the_checks(
+    aihub: AIHub, site: FakeSite, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    assert len(site.configured) == 1
+    site.cpu, site.not_here = 8, {"plain:2": False}
+    policy.write_text(policy.read_text().replace('default: "plain:1"', 'default: "plain:2"'))
+    assert aihub.policy_file.refresh()
+
+    assert len(site.configured) == 2
+    assert site.configured[-1].policy is aihub.policy
+    assert aihub.ledger.room is not None
+    assert aihub.ledger.room.total["cpu"] == 8
+    verdict = aihub.check(ADA, "", {})
+    assert isinstance(verdict, Refusal)
+    assert (verdict.reason, verdict.parameters["image"]) == (Reason.IMAGE_UNRESOLVED, "plain:2")
+
+
+async def test_a_broken_policy_keeps_the_last_one_and_tells_admins_alone(
+    aihub: AIHub, site: FakeSite, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy.read_text().replace("default: small", "default: smol"))
+    assert not aihub.policy_file.refresh()
+    assert len(site.configured) == 1
+    assert reason(aihub.check(ADA, "", {})) is None
+
+    chrome = aihub.chrome(hub_user("admin", admin=True))
+    assert "smol" in " ".join(chrome.findings)
+    assert str(policy) in chrome.findings[0]
+    assert chrome.in_force_since is not None
+    for user in (hub_user("ada", "/students"), hub_user("teacher", "/staff"), None):
+        assert aihub.chrome(user).findings == ()
+
+
+def test_a_hub_without_a_good_policy_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(PolicyFileError), loaded_aihub(tmp_path, FakeSite(), "projects: {a: 1}"):
+        raise AssertionError("it was loaded")
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "projects", "admin"),
+    [
+        (None, False, False),
+        (hub_user("idle-culler", kind="service"), False, False),
+        (hub_user("stranger"), False, False),
+        (hub_user("ada", "/students"), False, False),
+        (hub_user("teacher", "/staff"), True, False),
+        (hub_user("admin", admin=True), True, True),
+    ],
+    ids=["nobody", "a service", "a stranger", "a member", "an instructor", "an admin"],
+)
+def test_the_header_shows_each_role_its_own(loaded: AIHub, user: object, projects: bool, admin: bool) -> None:
+    chrome = loaded.chrome(user)
+    assert (chrome.projects, chrome.admin, chrome.findings) == (projects, admin, ())
+
+
+def test_a_person_is_name_groups_and_admin(loaded: AIHub) -> None:
+    assert loaded.person(hub_user("ada", "/a", "/b")) == Person("ada", frozenset({"/a", "/b"}))
+    assert loaded.person(hub_user("root", admin=True)) == Person("root", frozenset(), admin=True)
+
+
+def test_decisions_count_at_once_and_never_go_back(loaded: AIHub) -> None:
+    hidden = Decisions({"plain:2": ImageDecision(TagState.HIDDEN)}, None, 2)
+    loaded.decided({"lab": hidden})
+    assert loaded.facts(ADA).decided("lab") == hidden
+    # A slower thread brings what was decided before that.
+    loaded.decided({"lab": Decisions(version=1)})
+    assert loaded.facts(ADA).decided("lab") == hidden
+    loaded.decided({"lab": Decisions(version=3)})
+    assert loaded.facts(ADA).decided("lab").version == 3
