@@ -51,7 +51,9 @@ def situation(aihub: AIHub, current: ProjectChoices | None) -> Situation:
         known = aihub.site.readiness(choice.tag.requirements)
         if known is not None:
             ready, seconds = known
-            readiness[choice.reference] = Readiness(ready, None if seconds is None else max(1, round(seconds)))
+            # What was measured is the preparation, not the start of a server.
+            usual = None if ready or seconds is None else max(1, round(seconds))
+            readiness[choice.reference] = Readiness(ready, usual)
     return Situation(datetime.now(UTC), readiness)
 
 
