@@ -4,12 +4,16 @@ import os
 import re
 from datetime import UTC
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 from bs4 import BeautifulSoup, Tag
+from jupyterhub._data import DATA_FILES_PATH
 
-from aihub.i18n import PSEUDO, STATIC, TEMPLATES, Catalogues
+from aihub.i18n import PSEUDO, STATIC, TEMPLATES, Catalogues, Here
+from aihub.pages import Chrome
 from tests.page_samples import PAGES, Mark, render, unmarked
 
 CATALOGUES = Catalogues.load(pseudo=True, zone=UTC)
@@ -165,6 +169,43 @@ def test_the_menu_of_languages_leads_back_here() -> None:
     assert isinstance(form, Tag)
     assert {each["name"]: each["value"] for each in form.find_all("input")}["next"] == "/hub/home?a=1&b=2"
     assert [each["value"] for each in form.find_all("button")] == ["en", "zh_TW", PSEUDO]
+
+
+# --- the hub's own pages ---------------------------------------------------------------------------------------------
+
+HUB_TEMPLATES = Path(DATA_FILES_PATH) / "templates"
+
+
+@pytest.mark.parametrize("name", ["token.html", "admin.html"])
+@pytest.mark.parametrize("code", ["en", "zh_TW"])
+def test_the_hubs_own_pages_stand_under_our_header(name: str, code: str) -> None:
+    folders = [str(TEMPLATES), str(HUB_TEMPLATES)]
+    stock = jinja2.PrefixLoader({"templates": jinja2.FileSystemLoader(HUB_TEMPLATES)}, "/")
+    loader = jinja2.ChoiceLoader([stock, jinja2.FileSystemLoader(folders)])  # as JupyterHub.init_tornado_settings
+    here = Here(CATALOGUES.languages[code], LANGUAGES)
+    found = BeautifulSoup(
+        jinja2.Environment(loader=loader, autoescape=True)
+        .get_template(name)
+        .render(
+            aihub_here=lambda: here,
+            chrome=Chrome(projects=True),
+            base_url="/hub/",
+            static_url=lambda path, **_more: f"/hub/static/{path}",
+            user=SimpleNamespace(name="student", json_escaped_name="student"),
+            no_spawner_check=True,
+            xsrf="token",
+        ),
+        "html.parser",
+    )
+    header = found.select_one("[lang] > header.ah-header")
+    assert header is not None
+    assert header.parent is not None
+    assert header.parent["lang"] == here.language.tag
+    assert [link.get("href") for link in header.select("nav a")] == ["/hub/home", "/hub/spawn", "/hub/aihub/projects"]
+    assert found.select_one('link[href^="/hub/aihub/static/aihub.css"]')
+    assert len(found.select("#dark-theme-toggle")) == 1
+    assert not found.select("nav.navbar")
+    assert found.select_one("#request-token-form, #react-admin-hook")
 
 
 # --- raw English -----------------------------------------------------------------------------------------------------
