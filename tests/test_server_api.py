@@ -116,16 +116,19 @@ bodies = st.binary(max_size=60) | json_values | st.fixed_dictionaries(
 )
 
 
+def read_or_refused(body: object) -> dict[str, Any] | SpawnRefused:
+    try:
+        return start_body(body)
+    except SpawnRefused as error:
+        return error
+
+
 @given(bodies)
 def test_any_body_is_read_or_refused_and_what_is_read_can_be_stored(body: object) -> None:
-    try:
-        read = start_body(body)
-    except SpawnRefused as error:
-        said = (error.refusal.reason, error.jupyterhub_message.encode())
-    else:
-        said = None
-    if said is not None:
-        assert said[0] is Reason.INVALID_OPTIONS
+    read = read_or_refused(body)
+    if isinstance(read, SpawnRefused):
+        assert read.refusal.reason is Reason.INVALID_OPTIONS
+        assert read.jupyterhub_message.encode()
         return
     assert set(read) == {"user_options", "display_name"}
     (read["display_name"] or "").encode()

@@ -1,8 +1,9 @@
 """What the students' own token and session can send, on a real hub: refused with a reason, never a broken hub.
 
 Traps of JupyterHub that these tests would notice (upstream.md): 1 and 5, a refusal's words and its `AIHub-Reason`; 2,
-refusals are no failures of the hub; 4, the form with the person's choices comes back; 7, a GET starts nothing, the
-REST routes take any body, refused servers leave no rows; 8, saved options are judged again at the start.
+refusals are no failures of the hub; 4 and 5, the form comes back with the choices and the reason; 6, which server a
+stop ends; 7, a GET starts nothing, the REST routes take any body, refused servers leave no rows; 8, saved options are
+judged again at the start.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from aihub.options import OPTION_KEYS
 from aihub.policy import resolve
 from aihub.projects import Person
 from aihub.resources import Resources
-from tests.local.people import Someone, until
+from tests.local.people import Meet, Someone, meeting, until
 from tests.local.rig import Rig
 
 POLICY = Path(__file__).parent / "policies" / "hostile.yaml"
@@ -55,19 +56,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, policy_file: Path) -> Iterator
     rig.close()
 
 
-Meet = Callable[[str], Someone]
-
-
 @pytest.fixture(scope="module")
 def meet(rig: Rig) -> Meet:
-    met: dict[str, Someone] = {}
-
-    def person(name: str) -> Someone:
-        if name not in met:
-            met[name] = Someone.of(rig, name)
-        return met[name]
-
-    return person
+    return meeting(rig)
 
 
 @pytest.fixture(autouse=True)
@@ -463,6 +454,20 @@ def test_an_odd_form_comes_back_with_its_reason(
     assert rows(rig, "spawners") == before
 
 
+def test_every_choice_is_still_in_the_form_that_comes_back(student: Someone) -> None:
+    chosen = {"project": "course", "image": "plain", "tag-plain": "1", "profile": "huge", "server-name": "mine"}
+    answer = submit(student, chosen)
+    assert (answer.status_code, answer.headers["AIHub-Reason"]) == (403, "never-fits")
+    soup = BeautifulSoup(answer.text, "html.parser")
+    # Who may use one project has nothing to choose there.
+    fields = soup.select("input[type=radio][checked], input[type=hidden][name=project]")
+    checked = {(each["name"], each["value"]) for each in fields}
+    assert {("project", "course"), ("image", "plain"), ("profile", "huge")} <= checked
+    name = soup.find("input", attrs={"name": "server-name"})
+    assert name is not None
+    assert name["value"] == "mine"
+
+
 def test_a_form_without_any_field_is_no_start_for_who_has_two_projects(student: Someone) -> None:
     answer = submit(student, [])
     assert (answer.status_code, answer.headers["AIHub-Reason"]) == (400, "invalid-options")
@@ -575,6 +580,14 @@ def test_an_admin_starts_with_the_rights_of_whom_they_start_for(meet: Meet, stud
     assert start_for(COURSE).status_code in {201, 202}
     until(lambda: student.model().get("ready"), "the student's server is ready", 120)
     assert admin.servers() == {}
+
+
+def test_stop_ends_the_server_that_the_form_names(student: Someone) -> None:
+    student.start(COURSE)
+    student.start(COURSE, "second")
+    assert submit(student, {"server": "second"}, "/hub/aihub/stop").status_code in {302, 303}
+    until(lambda: not student.running("second"), "the named server stops")
+    assert student.model()["ready"]
 
 
 # --- what was saved does not hold for ever ---------------------------------------------------------------------------
