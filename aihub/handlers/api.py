@@ -17,12 +17,12 @@ from jupyterhub.apihandlers.base import APIHandler
 from sqlalchemy.exc import SQLAlchemyError
 from tornado import web
 
-from aihub import i18n, openapi
+from aihub import openapi
 from aihub.answers import HeldServer, choices_answer, servers_answer, usage_answer, why_answer
 from aihub.app import AIHub
 from aihub.errors import Reason, Refusal
 from aihub.form import availability
-from aihub.handlers.base import choices_in, situation, teaches
+from aihub.handlers.base import OwnHandler, choices_in, situation, teaches
 from aihub.handlers.running import Running, servers_of
 from aihub.language import Language
 from aihub.messages import names_of, plain
@@ -59,7 +59,7 @@ class ApiError(web.HTTPError):
         self.message = message
 
 
-class ApiHandler(APIHandler):
+class ApiHandler(OwnHandler, APIHandler):
     """A route of ours for programs: JSON in, JSON out, for people and what acts for them."""
 
     # There is nothing to negotiate: the API is not for pages of other origins.
@@ -81,16 +81,6 @@ class ApiHandler(APIHandler):
         self.set_header("Vary", "Accept-Language, Authorization, Cookie")
 
     # --- who asks for what -------------------------------------------------------------------------------------------
-
-    @property
-    def aihub(self) -> AIHub:
-        """The one AIHub of this process."""
-        return AIHub.instance()
-
-    @property
-    def language(self) -> Language:
-        """The language of this request."""
-        return i18n.language_of(self.request)
 
     def query(self) -> dict[str, str | list[str]]:
         """The query's fields as they were sent; one that is given twice is a list."""

@@ -18,7 +18,7 @@ from aihub.policy import ProjectChoices, choices_for
 from aihub.projects import Person, Role
 from aihub.scopes import READ_SCOPE
 
-__all__ = ["CONTENT_SECURITY_POLICY", "PageHandler", "choices_in", "situation", "teaches"]
+__all__ = ["CONTENT_SECURITY_POLICY", "OwnHandler", "PageHandler", "choices_in", "situation", "teaches"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -57,7 +57,21 @@ def situation(aihub: AIHub, current: ProjectChoices | None) -> Situation:
     return Situation(datetime.now(UTC), readiness)
 
 
-class PageHandler(BaseHandler):
+class OwnHandler(BaseHandler):
+    """What every route of ours knows."""
+
+    @property
+    def aihub(self) -> AIHub:
+        """The one AIHub of this process."""
+        return AIHub.instance()
+
+    @property
+    def language(self) -> Language:
+        """The language of this request: cookie, then Accept-Language."""
+        return i18n.language_of(self.request)
+
+
+class PageHandler(OwnHandler):
     """A page of ours. It is for people: a token, a running server's own above all, opens none (upstream.md 40)."""
 
     async def prepare(self) -> None:
@@ -73,16 +87,6 @@ class PageHandler(BaseHandler):
         super().set_default_headers()
         self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.set_header("Cache-Control", "no-store")
-
-    @property
-    def aihub(self) -> AIHub:
-        """The one AIHub of this process."""
-        return AIHub.instance()
-
-    @property
-    def language(self) -> Language:
-        """The language of this request: cookie, then Accept-Language."""
-        return i18n.language_of(self.request)
 
     @property
     def reader(self) -> Person:

@@ -15,7 +15,7 @@ from tornado.web import RequestHandler, StaticFileHandler
 
 from aihub.handlers import routes
 from aihub.openapi import document
-from tests.local.people import Someone
+from tests.local.people import Meet, Someone, meeting
 from tests.local.rig import Rig
 from tests.openapi_rig import answer_schema, complaints
 
@@ -34,19 +34,9 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig.close()
 
 
-Meet = Callable[[str], Someone]
-
-
 @pytest.fixture(scope="module")
 def meet(school: Rig) -> Meet:
-    met: dict[str, Someone] = {}
-
-    def person(name: str) -> Someone:
-        if name not in met:
-            met[name] = Someone.of(school, name)
-        return met[name]
-
-    return person
+    return meeting(school)
 
 
 def said(answer: httpx.Response, status: int, reason: str) -> str:

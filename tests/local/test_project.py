@@ -9,7 +9,7 @@ import httpx
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from tests.local.people import Someone, until
+from tests.local.people import Meet, Someone, meeting, until
 from tests.local.rig import Rig
 
 TEACHING = Path(__file__).parent / "policies" / "teaching.yaml"
@@ -29,19 +29,9 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig.close()
 
 
-Meet = Callable[[str], Someone]
-
-
 @pytest.fixture(scope="module")
 def meet(school: Rig) -> Meet:
-    met: dict[str, Someone] = {}
-
-    def person(name: str) -> Someone:
-        if name not in met:
-            met[name] = Someone.of(school, name)
-        return met[name]
-
-    return person
+    return meeting(school)
 
 
 @pytest.fixture
