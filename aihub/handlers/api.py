@@ -19,12 +19,10 @@ from tornado import web
 
 from aihub import openapi
 from aihub.answers import HeldServer, choices_answer, servers_answer, usage_answer, why_answer
-from aihub.app import AIHub
 from aihub.errors import Reason, Refusal
 from aihub.form import availability
 from aihub.handlers.base import OwnHandler, choices_in, situation, teaches
 from aihub.handlers.running import Running, servers_of
-from aihub.language import Language
 from aihub.messages import names_of, plain
 from aihub.options import OPTION_KEYS, shown
 from aihub.policy import ProjectChoices, why

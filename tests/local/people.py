@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -117,3 +118,11 @@ class Someone:
                     idle = said["execution_state"] == "idle"
         connection.close()
         return printed
+
+
+Meet = Callable[[str], Someone]
+
+
+def meeting(rig: Rig) -> Meet:
+    """A way to meet people by their name: each signs in once."""
+    return cache(lambda name: Someone.of(rig, name))
