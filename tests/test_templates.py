@@ -37,6 +37,8 @@ def test_a_page_is_as_it_was_agreed(name: str, code: str) -> None:
     path = GOLDEN / f"{name}.{code}.html"
     # Addresses of static files change with their content, and the version with every release.
     shown = re.sub(r"\?v=[0-9a-f]{12}|AIHub \d[^<]*", "", html(name, code))
+    if name != "home":  # one page shows icons and header for all
+        shown = re.sub(r'<svg class="d-none".*?</header>', "", shown, count=1, flags=re.DOTALL)
     if os.environ.get("AIHUB_WRITE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(shown, encoding="utf-8")
