@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,8 +181,8 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         seen = await self.site.look(rows, adopted)
         await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
         self._tasks = [
-            asyncio.create_task(self.policy_file.watch(), name="policy file"),
-            asyncio.create_task(self._sweep(), name="overdue reservations"),
+            asyncio.create_task(self._keep_on("the policy file", self.policy_file.watch)),
+            asyncio.create_task(self._keep_on("overdue reservations", self._sweep)),
         ]
 
     def admit_no_more(self) -> None:
@@ -207,6 +207,15 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self.site.configure(self.policy_file.loaded)
         self.ledger.room = self.site.room()
         self._unresolved = self.site.unresolved(self.policy)
+
+    async def _keep_on(self, what: str, follow: Callable[[], Awaitable[None]]) -> None:
+        """Begin `follow`, which never ends by itself, again whenever it fails: nobody would notice that it stopped."""
+        while True:
+            try:
+                await follow()
+            except Exception:
+                self.log.exception("Following %s failed; trying again", what)
+            await asyncio.sleep(self.sweep_interval)
 
     async def _sweep(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ from aihub.plan import Plan
 from aihub.storage import Claim, Dataset, directory_of
 
 __all__ = ["Folders", "refusing"]
+
+log = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -60,8 +63,7 @@ class Folders:
 
     def claims(self) -> tuple[HeldClaim, ...]:
         """The claims that exist, those of stopped servers too."""
-        records = sorted((self.root / "claims").glob("*.json"))
-        held = [HeldClaim.from_dict(json.loads(record.read_text(encoding="utf-8"))) for record in records]
+        held = filter(None, map(_read_record, sorted((self.root / "claims").glob("*.json"))))
         return tuple(each for each in held if self._directory(each.claim).is_dir())
 
     def existing(self, claims: Collection[Claim]) -> set[str]:
@@ -101,6 +103,15 @@ class Folders:
                 link.unlink()
         for name, target in wanted.items():
             _link(folder / name, target)
+
+
+def _read_record(path: Path) -> HeldClaim | None:
+    """The record in `path`; None for one that was damaged: the next start of its server writes it again."""
+    try:
+        return HeldClaim.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        log.warning("%s cannot be read and is not counted: %r", path, error)
+        return None
 
 
 def _look_for(dataset: Dataset) -> None:

@@ -12,15 +12,19 @@ the start, so a process without a record would be nobody's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
 import os
+import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +44,19 @@ from aihub.ledger import Entry, Room, ServerKey
 from aihub.names import safe_name
 from aihub.plan import Plan
 from aihub.policy import Policy
+from aihub.preflight import port_is_free
 from aihub.processes import ProcessRecord, kill_all, read_record, started_with
 from aihub.resources import CPU, MEMORY, Resources
 from aihub.spawner import LaunchMixin, Progress
 
 __all__ = ["LocalSite", "LocalSpawner"]
 
+log = logging.getLogger(__name__)
+
 LOG_LINES = 20
+
+PORTS = range(12_000, 20_000)
+"""Below the ports that the system hands out by itself: it gives none of these away before a server listens there."""
 
 RUNTIME = "JUPYTER_RUNTIME_DIR"
 """The variable by which a process is known as one that a server started, directly or not: its value is the server's."""
@@ -66,6 +76,7 @@ class LocalSite:
         self._found = accelerators.detect()
         self._settings = MachineSettings()
         self._keys: set[str] = set()
+        self._ports: set[int] = set()
 
     def configure(self, loaded: Loaded) -> None:
         """What the policy file says of the machine counts, over what is found; its environments are kept."""
@@ -107,15 +118,33 @@ class LocalSite:
         for folder in sorted(self.servers.iterdir()) if self.servers.is_dir() else ():
             record = read_record(folder / "process.json")
             process = record.find() if record else None
-            entry = _read_admission(folder).entry if process else None
-            if entry is not None and entry.id in adopted:
-                alive.append(entry)
+            admission = _read_admission(folder) if process else None
+            if admission is not None and admission.entry.id in adopted:
+                alive.append(admission.entry)
             elif process is not None:
                 end_server(process, folder, patience=5)
             else:
                 kill_all(started.get(_runtime(folder), ()))
         running = {entry.id for entry in alive}
         return Seen(tuple(alive), self.folders.claims(), {row.id for row in rows} - running)
+
+    @contextmanager
+    def port(self, among: range = PORTS) -> Iterator[int]:
+        """A free port that no other start is given for as long as this one has it: until its server listens there.
+
+        Raises OSError when none is free.
+        """
+        first = secrets.randbelow(len(among))
+        candidates = (each for part in (among[first:], among[:first]) for each in part if each not in self._ports)
+        free = (each for each in candidates if port_is_free("127.0.0.1", each))
+        port = next(free, None)
+        if port is None:
+            raise OSError(errno.EADDRINUSE, "no port is free for another server")
+        self._ports.add(port)
+        try:
+            yield port
+        finally:
+            self._ports.discard(port)
 
     def folder(self, server: ServerKey) -> Path:
         """Where the records and the log of a server are."""
@@ -130,8 +159,12 @@ class LocalSite:
         return {held.claim.id for held in claims}
 
 
-def _read_admission(folder: Path) -> Admission:
-    return Admission.from_state(json.loads((folder / "admission.json").read_text(encoding="utf-8")))
+def _read_admission(folder: Path) -> Admission | None:
+    try:
+        return Admission.from_state(json.loads((folder / "admission.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        log.warning("%s: what its server was admitted as cannot be read: %r", folder, error)
+        return None
 
 
 def _write_server_folder(folder: Path, admission: Admission, environment: Environment) -> None:
@@ -193,8 +226,9 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         progress.enter("image")
         environment = await self._environment(plan, progress)
         progress.enter("start")
-        await self._start_process(admission, plan, home, environment)
-        await self._answering()
+        with self.site.port() as self.port:
+            await self._start_process(admission, plan, home, environment)
+            await self._answering()
         return f"http://127.0.0.1:{self.port}"
 
     def _check_home_is_free(self, plan: Plan) -> None:
@@ -228,7 +262,6 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
             **accelerators.visible(plan.accelerator, admission.entry.devices),
         }
         self.args = [*settings.arguments, *(["--allow-root"] if os.geteuid() == 0 else [])]
-        self.port = 0
         with (folder / "server.log").open("ab") as log:
             self.popen_kwargs = {"cwd": str(home), "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             await SimpleLocalProcessSpawner.start(self)
@@ -293,8 +326,8 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
 
     async def _end(self, process: psutil.Process | None) -> None:
         server = self.launched.entry.server if self.launched else ServerKey(self.user.name, self.name)
-        ending = (end_server, process, self.site.folder(server), self.stop_patience)
-        await asyncio.get_running_loop().run_in_executor(_ENDING, *ending)
+        end = partial(end_server, process, self.site.folder(server), self.stop_patience)
+        await asyncio.get_running_loop().run_in_executor(_ENDING, end)
 
     async def made(self, admission: Admission) -> Collection[str]:
         """Which of the folders exist."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from aihub.app import Admission, AIHub, Ending, Seen
 from aihub.catalog import TagState
 from aihub.errors import PolicyFileError, Reason, Refusal, RefusedError
-from aihub.ledger import Phase, ServerKey
+from aihub.ledger import Entry, Phase, ServerKey
 from aihub.plan import Plan
 from aihub.projects import Decisions, ImageDecision, Person
 from tests.hub_rig import FakeSite, hub_user, loaded_aihub
@@ -254,3 +256,37 @@ def test_decisions_count_at_once_and_never_go_back(loaded: AIHub) -> None:
     assert loaded.facts(ADA).decided("lab") == hidden
     loaded.decided({"lab": Decisions(version=3)})
     assert loaded.facts(ADA).decided("lab").version == 3
+
+
+# --- following, to the end -------------------------------------------------------------------------------------------
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    loaded: AIHub, site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Entry] = []
+    again = asyncio.Event()
+
+    async def gone(entry: Entry) -> Collection[str] | None:
+        calls.append(entry)
+        if len(calls) == 1:
+            raise OSError("the folder cannot be read")
+        again.set()
+        return None
+
+    monkeypatch.setattr(site, "gone", gone)
+    loaded.sweep_interval, loaded.create_deadline = 0.1, 10
+    await loaded.open(())
+    await loaded.admit(ADA, "", {"project": "lab"})
+    monkeypatch.setattr(loaded.admissions, "_clock", lambda: time.time() + 60)
+    await asyncio.wait_for(again.wait(), 5)
+    await loaded.close()
+    assert "overdue reservations failed" in caplog.text
+
+
+async def test_a_hub_that_ends_admits_nothing_and_still_gives_back(aihub: AIHub) -> None:
+    admission = await aihub.admit(ADA, "", {"project": "lab"})
+    aihub.admit_no_more()
+    assert await refused(aihub, "two", {"project": "lab"}) is Reason.QUOTA_UNKNOWN
+    await aihub.released(admission)
+    assert aihub.ledger.entries() == ()

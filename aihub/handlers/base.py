@@ -103,6 +103,10 @@ class PageHandler(OwnHandler):
         self.set_header("AIHub-Reason", refusal.reason.value)
         return messages.status_of(refusal.reason)
 
+    def _validate_next_url(self, next_url: str) -> str:
+        # The hub's own lets line breaks through, which no header can carry.
+        return super()._validate_next_url(next_url) if next_url.isprintable() else ""
+
     def user_named(self, name: str) -> Any:
         """The hub's user called `name`; the reader for an empty name. 404 for nobody."""
         user = self.current_user if name in ("", self.current_user.name) else self.find_user(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import psutil
@@ -148,3 +149,15 @@ def test_ctrl_c_ends_a_start_that_overtakes_a_slow_stop(make_hub: Callable[..., 
         rig.stop()
         asked.exception()
     rig.assert_nothing_runs()
+
+
+@pytest.mark.parametrize(
+    "address", ["/hub/home%0d%0aX-Mine: 1", "//elsewhere.example", "https://elsewhere.example/", "/%5celsewhere"]
+)
+@pytest.mark.parametrize("form", ["aihub/language", "aihub/stop"])
+def test_a_form_leads_nowhere_but_to_a_page_of_the_hub(rig: Rig, student: Someone, form: str, address: str) -> None:
+    fields = {"lang": "en", "server": "", "next": unquote(address)}
+    answer = student.pages.post(f"/hub/{form}", data=fields, follow_redirects=False)
+    assert answer.status_code in {302, 303}, answer.text
+    assert answer.headers["Location"].split("?")[0] in {"/hub/", "/hub/home", "/%5Celsewhere"}
+    assert "X-Mine" not in answer.headers
