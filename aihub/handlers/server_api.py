@@ -195,9 +195,20 @@ async def end_server(handler: Any, user: Any, name: str) -> None:
     spawner = user.spawners.get(name)
     if spawner is None or spawner.pending == "stop":
         return
-    if spawner.pending and spawner._spawn_future is not None:  # noqa: SLF001  # the hub's own Cancel does the same
-        spawner._spawn_future.cancel()  # noqa: SLF001
-        await asyncio.wait([spawner._spawn_future], timeout=CANCEL_PATIENCE)  # noqa: SLF001
+    # It goes on when nobody waits for it any more: the hub itself takes a server whose start was cancelled for ready.
+    ending = asyncio.ensure_future(_end(handler, user, name, spawner))
+    await asyncio.wait([ending], timeout=CANCEL_PATIENCE)
+    if ending.done():
+        ending.result()
+
+
+async def _end(handler: Any, user: Any, name: str, spawner: Any) -> None:
+    start = spawner._spawn_future  # noqa: SLF001  # the hub's own Cancel does the same
+    if spawner.pending and start is not None:
+        # Cancelled twice, the hub would no longer wait for what the start has to clear away.
+        if not start.cancelling():
+            start.cancel()
+        await asyncio.wait([start])
     if spawner.ready:
         await handler.stop_single_user(user, name)
 
