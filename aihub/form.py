@@ -307,7 +307,7 @@ def _empty(
     project = names.projects[current.project.name]
     others = tuple(_project_link(each, "", language) for each in choices if each is not current)
     asked = contact(names.contacts.get(current.project.name) or ask)
-    if not current.images:
+    if all(retired(each) for each in current.images):
         title = say("{project} offers no image", project=project)
         return Empty("no-image", title, say("Without an image there is nothing to start."), others, asked)
     if not current.profiles:
@@ -416,18 +416,14 @@ class _Sheet:
     def image_cards(self) -> tuple[ImageCard, ...]:
         streams: dict[str, list[ImageChoice]] = {}
         for choice in self.current.images if self.current else ():
-            streams.setdefault(choice.stream.name, []).append(choice)
+            # What was chosen stays after a refusal, retired or not.
+            if not retired(choice) or choice.reference == self.selected.image:
+                streams.setdefault(choice.stream.name, []).append(choice)
         return tuple(self._image_card(choices, index) for index, choices in enumerate(streams.values()))
 
     def _image_card(self, choices: list[ImageChoice], index: int) -> ImageCard:
-        current = [choice for choice in choices if not retired(choice)]
-        shown = current or choices
         chosen = self.selected.image.partition(":")[0] == choices[0].stream.name
-        if chosen:
-            # What was chosen stays in the select after a refusal, retired or not.
-            kept = [choice for choice in choices if choice in current or choice.reference == self.selected.image]
-            shown = kept or choices
-        choice = tag_shown(shown, self.selected.image)
+        choice = tag_shown(choices, self.selected.image)
         data = self.image_data(choice)
         stream = choice.stream
         return ImageCard(
@@ -435,7 +431,7 @@ class _Sheet:
             stream=stream.name,
             name=self.language.text(stream.display_name, stream.name),
             description=self.language.text(stream.description),
-            tags=tuple(self._tag_option(each, each is choice) for each in shown),
+            tags=tuple(self._tag_option(each, each is choice) for each in choices),
             software=tuple(data["software"]),
             ready=data["ready"],
             ready_icon=data["readyIcon"],

@@ -48,6 +48,17 @@ def test_a_retired_tag_that_was_submitted_stays_and_says_so() -> None:
     assert pytorch.why == "Retired images are not started any more."
 
 
+def test_an_image_without_a_living_tag_is_left_out() -> None:
+    course = choices()[0]
+    pytorch, *others = [
+        each for each in course.images if each.reference == "pytorch:2.8" or each.stream.name == "scipy"
+    ]
+    offered = (replace(course, images=(pytorch, *others)),)
+    assert [each.stream for each in page_of(Selection("ml101", "scipy:2026", "small"), offered).images] == ["scipy"]
+    nothing = page_of(Selection("ml101", "", "small"), (replace(course, images=(pytorch,)),))
+    assert (nothing.empty.kind, nothing.images) == ("no-image", ())
+
+
 def test_readiness_is_said_and_unknown_is_not_guessed() -> None:
     images = page_of(Selection("ml101", "pytorch:2.9", "small")).images
     assert card(images, "pytorch").ready == "Prepared here, ready in about 20 s"
