@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +146,15 @@ class Rig:
                     yield process
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
+
+    def user_servers(self) -> list[psutil.Process]:
+        """The processes that are user servers; what ends while they are looked for is none."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if "aihub.userserver" in process.cmdline():
+                    found.append(process)
+        return found
 
     def _is_ours(self, process: psutil.Process) -> bool:
         # Services and user servers get a filtered environment; they are known by their parent and their folder.

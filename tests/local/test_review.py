@@ -46,10 +46,6 @@ def student(rig: Rig) -> Iterator[Someone]:
         someone.stop(server)
 
 
-def server_process(rig: Rig) -> psutil.Process:
-    return next(process for process in rig.processes() if "aihub.userserver" in process.cmdline())
-
-
 def gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -71,7 +67,7 @@ def test_a_server_that_dies_takes_its_kernels_and_what_they_started_along(rig: R
     kernel = student.kernel()
     pids = [int(student.run("import os; print(os.getpid())", kernel)), int(student.run(LEFT, kernel))]
     assert not any(map(gone, pids))
-    server_process(rig).kill()
+    rig.user_servers()[0].kill()
     until(lambda: not student.running(), "the hub notices")
     assert all(map(gone, pids))
 
@@ -141,7 +137,7 @@ def test_ctrl_c_ends_a_start_that_overtakes_a_slow_stop(make_hub: Callable[..., 
     rig.start()
     slow, fast = Someone.of(rig, "student"), Someone.of(rig, "student2")
     slow.start(COURSE)
-    server_process(rig).suspend()
+    rig.user_servers()[0].suspend()
     with ThreadPoolExecutor(1) as pool:
         # An image that is built first: until then the hub finds nothing to stop.
         asked = pool.submit(fast.ask, {**COURSE, "image": "attrs:25"})

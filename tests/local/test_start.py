@@ -181,13 +181,9 @@ def test_a_cancelled_start_gives_everything_back(student: Someone) -> None:
     student.start({"project": "course"}, "second")
 
 
-def server_process(rig: Rig, needle: str = "aihub.userserver") -> psutil.Process:
-    return next(process for process in rig.processes() if needle in process.cmdline())
-
-
 def test_a_server_that_dies_is_noticed_and_its_place_is_free(tiny: Rig, student: Someone) -> None:
     student.start({"project": "course"})
-    server_process(tiny).kill()
+    tiny.user_servers()[0].kill()
     until(lambda: not student.running(), "the hub notices")
     page = student.pages.get("/hub/spawn-pending/student")
     assert page.headers["AIHub-Reason"] == "server-died"
@@ -204,7 +200,7 @@ def test_a_killed_hub_finds_its_servers_and_what_they_hold(make_hub: Callable[..
     student.start({"project": "course"})
     kernel = student.kernel()
     student.run("kept = 41", kernel)
-    process = server_process(rig)
+    process = rig.user_servers()[0]
 
     rig.kill()
     assert process.is_running()
@@ -224,9 +220,7 @@ def test_a_hub_killed_in_mid_start_leaves_nobody_s_process(make_hub: Callable[..
     student = Someone.of(rig, "student")
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(student.ask, {"project": "course"})
-        started = until(
-            lambda: [p for p in rig.processes() if "aihub.userserver" in p.cmdline()], "a process", every=0.01
-        )
+        started = until(rig.user_servers, "a process", every=0.01)
         rig.kill()
         # The answer may have been 202 already; else the connection breaks.
         asked.exception()
