@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aihub.app import AIHub, Seen
+from aihub.app import AIHub, Seen, Site
 from aihub.config import Loaded
 from aihub.ledger import Entry, Room
 from aihub.policy import Policy
@@ -74,7 +74,7 @@ def hub_user(name: str, *groups: str, admin: bool = False, kind: str = "user") -
 
 
 @contextmanager
-def loaded_aihub(folder: Path, site: FakeSite, policy: str = POLICY) -> Iterator[AIHub]:
+def loaded_aihub(folder: Path, site: Site, policy: str = POLICY) -> Iterator[AIHub]:
     """The one AIHub of this process, with its policy file and database in `folder`; not yet open."""
     path = folder / "policy.yaml"
     if not path.exists():
