@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import CHROMIUM
-from tests.local.rig import Rig
+from tests.local.packages import write_packages
+from tests.local.rig import ROOT, Rig
 
 FLAGS = [
     "--disable-background-networking",
@@ -36,6 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """The hub that tests share, on the demo policy. Leave it as you found it: stop the servers you start."""
     rig = Rig(tmp_path_factory.mktemp("hub"))
+    rig.start()
+    yield rig
+    rig.close()
+
+
+@pytest.fixture(scope="session")
+def campus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A second shared hub: the demo policy with more people, images that never are ready, and the made-up language."""
+    policy = (ROOT / "config" / "demo", tmp_path_factory.mktemp("policy") / "campus.yaml")
+    policy[1].write_bytes((Path(__file__).parent / "policies" / "campus.yaml").read_bytes())
+    environ = {"AIHUB_PSEUDO_LOCALE": "1", **write_packages(tmp_path_factory.mktemp("packages"))}
+    rig = Rig(tmp_path_factory.mktemp("campus"), policy, environ=environ)
     rig.start()
     yield rig
     rig.close()
