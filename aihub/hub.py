@@ -57,7 +57,8 @@ def _sign_in(c: Any) -> None:
     c.JupyterHub.authenticator_class = "aihub.auth.PersonaAuthenticator"
     # Rights are those of the moment of the start, not of the sign-in.
     c.Authenticator.refresh_pre_spawn = True
-    c.Authenticator.auth_refresh_age = 60
+    # A persona's groups are a look into memory: a changed policy file counts from the next page on.
+    c.Authenticator.auth_refresh_age = 1
     c.JupyterHub.custom_scopes = {
         READ_SCOPE: {"description": "See what you may start with AIHub, what is free, and why"},
         DECIDE_SCOPE: {"description": "Choose images and stop servers in projects that you instruct"},

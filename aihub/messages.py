@@ -476,6 +476,16 @@ def _no_capacity(voice: _Voice) -> Message:
 
 
 def _volume_busy(voice: _Voice) -> Message:
+    if voice.project:
+        return Message(
+            voice.say("Your home folder is still in use."),
+            voice.say(
+                "{server} runs in {project}, and a home has one project folder at a time.",
+                server=voice.server,
+                project=voice.project,
+            ),
+            voice.say("Stop that server first."),
+        )
     return Message(
         voice.say("A folder of this server is still in use."),
         voice.say("{path} is attached to another server.", path=voice.word("path") or voice.say("Your home folder")),
