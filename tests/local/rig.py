@@ -42,6 +42,12 @@ def refused(*arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
+def heed_signals() -> None:
+    """Answer Ctrl-C and a hang-up as a process of a terminal does."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class Rig:
     """One hub with one state folder. It may be started, stopped and killed any number of times."""
@@ -92,6 +98,8 @@ class Rig:
                 stdout=terminal,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Whoever runs the tests in the background or under nohup ignores these; a terminal does not.
+                preexec_fn=heed_signals,  # noqa: PLW1509  # it takes no lock and sets two dispositions
             )
         self.pids.append(self.process.pid)
 
