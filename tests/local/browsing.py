@@ -245,13 +245,14 @@ def faults(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> list[str]:
-    """What is wider than the window and can be seen."""
+    """What makes the page wider than its window."""
     found: list[str] = page.evaluate(
         """() => {
             const width = document.documentElement.clientWidth;
             if (document.documentElement.scrollWidth <= width) return [];
+            const wide = (each) => each.getBoundingClientRect().right > width + 1;
             return [...document.querySelectorAll("body *")]
-                .filter((each) => each.getBoundingClientRect().right > width + 1)
+                .filter((each) => wide(each) && ![...each.children].some(wide))
                 .map((each) => each.outerHTML.slice(0, 160));
         }"""
     )
