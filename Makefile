@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
 
-.PHONY: help run test test-all lint types contracts clean messages mutants bench docs lock wheel
+.PHONY: help run test test-all lint types contracts screenshots clean messages mutants bench docs lock wheel
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -44,6 +44,9 @@ docs: .venv/.dev ## write the generated reference pages
 messages: .venv/.dev ## bring the catalogues up to date; then translate what is empty in aihub/locale/*/LC_MESSAGES/aihub.po
 	$(BIN)/pybabel -q extract -F babel.cfg -k say -k say_n:1,2 --no-location --sort-output --project AIHub --copyright-holder AIHub -o aihub/locale/aihub.pot aihub
 	$(BIN)/pybabel -q update -i aihub/locale/aihub.pot -d aihub/locale -D aihub --no-fuzzy-matching --ignore-obsolete
+
+screenshots: .venv/.dev ## take the pictures of the documentation anew
+	AIHUB_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/local/test_screenshots.py
 
 wheel: .venv/.dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
