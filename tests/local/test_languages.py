@@ -71,7 +71,7 @@ READ = """() => {
 TRANSLATED = re.compile("⟦[^⟦⟧]*⟧")
 DATA = re.compile(
     r"AIHub( \d\S*)?|– AIHub|GiB|MiB|KiB|CPU|nvidia\.com/gpu|ml101|datalab|workshop|small|medium|gpu|broken"
-    r"|student|novice|instructor|admin|outsider|guest|tutor|nowhere|nothing|second|third"
+    r"|student|novice|instructor|admin|outsider|guest|tutor|nowhere|nothing|second|third|homework"
     r"|(student|novice)/\S+|project/week-1-perceptron\.ipynb|\S+@example\.org"
 )
 """Ids, user names, units, addresses."""
