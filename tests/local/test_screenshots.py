@@ -80,7 +80,8 @@ def test_a_student_s_pictures(desk: Page, hub: Rig, shoot: Shoot, browser: Brows
         press_start(desk)
         expect(desk.locator("#errors")).to_be_visible()
         shoot(desk, "refused")
-        desk.goto("/user/student/lab/workspaces/pictures/tree/project/week-1-perceptron.ipynb")  # no tab of an earlier test
+        # A workspace of its own: no tab of an earlier test.
+        desk.goto("/user/student/lab/workspaces/pictures/tree/project/week-1-perceptron.ipynb")
         panel = notebook(desk, "week-1-perceptron.ipynb")
         cells = panel.locator(".jp-CodeCell")
         for number in range(cells.count()):
