@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from aihub.text import Text
 
-__all__ = ["Catalog", "ImageStream", "ImageTag", "Software", "TagState", "is_image_reference"]
+__all__ = ["Catalog", "ImageStream", "ImageTag", "Software", "StartAdapter", "TagState", "is_image_reference"]
 
 # The grammar of https://github.com/distribution/reference, reference.go.
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])"
@@ -71,8 +71,21 @@ class ImageTag:
 
 
 @dataclass(frozen=True, slots=True)
+class StartAdapter:
+    """How a container of a stream's images starts: its command, the port that it serves, its home, and its user id."""
+
+    command: tuple[str, ...] = ("jupyterhub-singleuser",)
+    port: int = 8888
+    home: str = "/home/jovyan"
+    uid: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class ImageStream:
-    """An image and its tags. `offered` is false for streams that their document does not list."""
+    """An image and its tags. `offered` is false for streams that their document does not list.
+
+    `pull_secrets` are the Secrets in the namespace of the server that its registry asks for.
+    """
 
     name: str
     display_name: Text = Text()
@@ -83,6 +96,8 @@ class ImageStream:
     source_url: str = ""
     accelerators: tuple[str, ...] = ()
     tags: tuple[ImageTag, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
+    start: StartAdapter = StartAdapter()
 
     def tag(self, name: str) -> ImageTag | None:
         """The tag called `name`."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from aihub.catalog import Catalog, ImageStream
 from aihub.errors import CatalogError, PolicyFileError
+from aihub.facts import Pool
 from aihub.findings import Finding, Severity, dotted, picture
 from aihub.imagestreams import CatalogWarning, read_documents
 from aihub.policy import Policy
@@ -24,10 +25,22 @@ from aihub.positions import Document, merge, read_document
 from aihub.positions import Path as KeyPath
 from aihub.projects import Membership, Person, Project
 from aihub.references import check_references
+from aihub.storage import StorageClasses
 from aihub.text import Text
 from aihub.validation import validate
 
-__all__ = ["UNREADABLE", "Loaded", "MachineSettings", "Persona", "SignIn", "attempt", "load", "schema", "source_files"]
+__all__ = [
+    "UNREADABLE",
+    "ClusterSettings",
+    "Loaded",
+    "MachineSettings",
+    "Persona",
+    "SignIn",
+    "attempt",
+    "load",
+    "schema",
+    "source_files",
+]
 
 UNREADABLE = "unreadable"
 """Code of the finding for a file that cannot be opened at all."""
@@ -65,6 +78,15 @@ class MachineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How servers live on a cluster. `per_project`: those of each project in a namespace of its own."""
+
+    per_project: bool = False
+    storage_classes: StorageClasses = StorageClasses()
+    pools: tuple[Pool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What was read. `findings` of a usable policy are warnings; `digest` is of everything that was read.
 
@@ -78,6 +100,7 @@ class Loaded:
     files: tuple[Path, ...]
     patterns: tuple[str, ...]
     digest: str
+    cluster: ClusterSettings = ClusterSettings()
 
     @property
     def usable(self) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 
+from aihub.catalog import StartAdapter
 from aihub.profiles import Placement
 from aihub.projects import IdleRules
 from aihub.quota import Amounts, Quotas
 from aihub.resources import Resources
-from aihub.storage import Claim, Dataset, SharedFolder
+from aihub.storage import Claim, Dataset, SharedFolder, StorageClasses
 from aihub.text import Text
 
 __all__ = ["Plan"]
@@ -23,7 +24,9 @@ class Plan:
 
     `image` is the reference a container runs (None on one machine), `requirements` what the kernel environment of
     one machine is made from. `charge` is what the ledger reserves at each level, new claims included; `quotas` are
-    the ceilings it is reserved under. `environment` has passed the filter of `aihub.environment`.
+    the ceilings it is reserved under. `environment` has passed the filter of `aihub.environment`. What follows
+    `annotations` is for a cluster: `namespace` is None where all projects share one, `pull_secrets` are names of
+    Secrets, the `ephemeral_` amounts are bytes.
     """
 
     person: str
@@ -52,6 +55,12 @@ class Plan:
     charge: Amounts
     quotas: Quotas
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    namespace: str | None = None
+    pull_secrets: tuple[str, ...] = ()
+    start: StartAdapter = StartAdapter()
+    ephemeral_request: Decimal | None = None
+    ephemeral_limit: Decimal | None = None
+    storage: StorageClasses = StorageClasses()
 
     @property
     def reference(self) -> str:

@@ -15,14 +15,14 @@ from types import MappingProxyType
 from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
 from aihub.environment import filtered
 from aihub.errors import Parameter, Reason, Refusal
-from aihub.facts import Facts, Machine
+from aihub.facts import Facts, Machine, Pool
 from aihub.options import Options, parse_options, shown
 from aihub.plan import Plan
 from aihub.profiles import Profile
 from aihub.projects import Decisions, Person, Project, Role, group_matches
 from aihub.quota import Amounts, Deny, Level, Quota, Quotas, denials
 from aihub.resources import SERVERS, STORAGE, Resources, format_amount
-from aihub.storage import Claim, Home, growth, home_claim, project_claims
+from aihub.storage import Claim, Home, StorageClasses, growth, home_claim, project_claims
 
 __all__ = [
     "OK",
@@ -48,7 +48,8 @@ __all__ = [
 class Policy:
     """Everything loaded from the policy file.
 
-    `start_when_unknown` admits starts without an accelerator while usage is not known.
+    `start_when_unknown` admits starts without an accelerator while usage is not known. `pools` are machines that an
+    autoscaler can start.
     """
 
     catalog: Catalog = Catalog()
@@ -57,6 +58,8 @@ class Policy:
     home: Home = Home()
     user_quota: Quota = field(default_factory=lambda: MappingProxyType({}))
     start_when_unknown: bool = False
+    pools: tuple[Pool, ...] = ()
+    storage_classes: StorageClasses = StorageClasses()
 
 
 class State(StrEnum):
@@ -711,6 +714,12 @@ def _plan(policy: Policy, person: Person, facts: Facts, judged: _Judged) -> Plan
         idle=project.idle,
         charge=_charge(policy, person, project, profile, judged.count, facts),
         quotas=quotas_of(policy, project),
+        namespace=project.namespace,
+        pull_secrets=tuple(dict.fromkeys((*project.pull_secrets, *stream.pull_secrets))),
+        start=stream.start,
+        ephemeral_request=profile.ephemeral_request,
+        ephemeral_limit=profile.ephemeral_limit,
+        storage=policy.storage_classes,
     )
 
 

@@ -59,6 +59,9 @@ class Profile:
     successor: str | None = None
     groups: tuple[str, ...] | None = None
     """Group patterns of who may use it; None is everybody, an empty tuple nobody."""
+    ephemeral_request: Decimal | None = None
+    """Bytes of the machine's own disk that are set aside for the server; None asks for nothing."""
+    ephemeral_limit: Decimal | None = None
 
     def counts(self) -> tuple[int, ...]:
         """How many accelerators a person may ask for; (0,) without one."""

@@ -122,6 +122,9 @@ class Project:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     idle: IdleRules = IdleRules()
     contact: Text = Text()
+    namespace: str | None = None
+    """The namespace of its servers, where every project has its own; None is the one of all user servers."""
+    pull_secrets: tuple[str, ...] = ()
 
     def role(self, person: Person) -> Role | None:
         """The role of `person` here; None for outsiders, to whom the project does not exist."""

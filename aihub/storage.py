@@ -20,6 +20,7 @@ __all__ = [
     "HomeScope",
     "ProjectStorage",
     "SharedFolder",
+    "StorageClasses",
     "directory_of",
     "growth",
     "home_claim",
@@ -71,6 +72,19 @@ class ProjectStorage:
     home_size: Decimal | None = None
     shared: SharedFolder | None = None
     datasets: Mapping[str, Dataset] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class StorageClasses:
+    """What claims of a cluster are made from.
+
+    The storage classes of homes and of project folders, None for the cluster's default, and the access mode of
+    project folders.
+    """
+
+    home: str | None = None
+    shared: str | None = None
+    shared_access: str = "ReadWriteMany"
 
 
 @dataclass(frozen=True, slots=True)
