@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "schema",
     "source_files",
+    "strict_schema",
 ]
 
 UNREADABLE = "unreadable"
@@ -153,16 +154,16 @@ def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the policy file."""
     raw = PolicyDocument.model_json_schema()
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "AIHub policy file"}
-    return {**head, **{key: value for key, value in _strict(raw).items() if key != "title"}}
+    return {**head, **{key: value for key, value in strict_schema(raw).items() if key != "title"}}
 
 
-def _strict(node: Any) -> Any:
-    """A schema node without what the file does not allow: null for "absent", keys that match no pattern."""
+def strict_schema(node: Any) -> Any:
+    """A node of pydantic's schema without what a file may not hold: null for "absent", keys that match no pattern."""
     if isinstance(node, list):
-        return [_strict(each) for each in node]
+        return [strict_schema(each) for each in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _strict(value) for key, value in node.items() if not (key == "default" and value is None)}
+    node = {key: strict_schema(value) for key, value in node.items() if not (key == "default" and value is None)}
     choices = node.get("anyOf", [])
     rest = [each for each in choices if each != {"type": "null"}]
     if len(rest) < len(choices):
