@@ -20,7 +20,7 @@ from traitlets.config.configurable import LoggingConfigurable
 
 from aihub.config import Loaded, SignIn
 from aihub.errors import Reason, Refusal, RefusedError
-from aihub.facts import Facts
+from aihub.facts import Facts, Machine
 from aihub.findings import Finding
 from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
 from aihub.pages import Chrome
@@ -49,6 +49,12 @@ class Site(Protocol):
     def configure(self, loaded: Loaded) -> None:
         """Take what a newly loaded policy file says of this place."""
 
+    def object_name(self, plan: Plan, server: str) -> str:
+        """What to look for after a crash, for the person's server called `server`; empty where nothing needs a name."""
+
+    def machines(self) -> tuple[tuple[Machine, ...] | None, datetime | None]:
+        """The machines, and when that was true, where something else than the ledger places servers. Costs no I/O."""
+
     def room(self) -> Room | None:
         """What the one machine has for servers; None where something else places them. Costs no I/O."""
 
@@ -65,7 +71,7 @@ class Site(Protocol):
         """
 
     async def gone(self, entry: Entry) -> Collection[str] | None:
-        """Whether the server of an overdue reservation is not coming; see `Admissions.sweep`."""
+        """Whether the server of an overdue reservation, or one that lingers, is gone for good; see `Admissions.sweep`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self._decisions: dict[str, Decisions] = {}
         self._unresolved: Mapping[str, bool] = {}
         self._endings: dict[ServerKey, Ending] = {}
+        self._lingering: dict[str, Entry] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- from start to end -------------------------------------------------------------------------------------------
@@ -177,13 +184,15 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     async def open(self, adopted: Collection[str]) -> None:
         """Rebuild the ledger from what the last hub left and what is alive, then admit and follow the policy file."""
-        rows = await self.admissions.open_rows()
-        seen = await self.site.look(rows, adopted)
-        await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
         self._tasks = [
             asyncio.create_task(self._keep_on("the policy file", self.policy_file.watch)),
             asyncio.create_task(self._keep_on("overdue reservations", self._sweep)),
         ]
+        rows = await self.admissions.open_rows()
+        seen = await self.site.look(rows, adopted)
+        await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
+        # Nobody's spawner will say of these that they are gone.
+        self._lingering.update({entry.id: entry for entry in seen.entries if entry.id not in adopted})
 
     def admit_no_more(self) -> None:
         """The hub ends: no start is admitted from now on."""
@@ -220,7 +229,15 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self.sweep_interval)
-            await self.admissions.sweep(self.site.gone)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Give back what reservations that are overdue, and servers that lingered, held and no longer do."""
+        await self.admissions.sweep(self.site.gone)
+        for entry in tuple(self._lingering.values()):
+            if await self.site.gone(entry) is not None:
+                del self._lingering[entry.id]
+                await self.admissions.release(entry.id)
 
     # --- what is the case --------------------------------------------------------------------------------------------
 
@@ -256,10 +273,13 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     def facts(self, person: Person) -> Facts:
         """The facts of this moment for `person`."""
+        now = datetime.now(UTC)
+        machines, as_of = (self.ledger.machines(), now) if self.ledger.room else self.site.machines()
         return Facts(
-            as_of=datetime.now(UTC),
+            as_of=now,
             usage=self.ledger.usage(person.name),
-            machines=self.ledger.machines(),
+            machines=machines,
+            machines_as_of=as_of,
             claims=self.ledger.charged(),
             decisions=self._decisions,
             unresolved=self._unresolved,
@@ -287,13 +307,13 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     # --- the life of a server ----------------------------------------------------------------------------------------
 
-    async def admit(self, person: Person, server: str, options: object, object_name: str = "") -> Admission:
+    async def admit(self, person: Person, server: str, options: object) -> Admission:
         """Resolve and reserve with nothing in between. Raises RefusedError with the first reason against the start."""
         plan = resolve(self.policy, person, options, self.facts(person))
         if isinstance(plan, Refusal):
             raise RefusedError(plan)
-        deadline = time.time() + self.create_deadline
-        entry = await self.admissions.admit(Request.of(plan, server, deadline=deadline, object_name=object_name))
+        deadline, name = time.time() + self.create_deadline, self.site.object_name(plan, server)
+        entry = await self.admissions.admit(Request.of(plan, server, deadline=deadline, object_name=name))
         if isinstance(entry, Refusal):
             raise RefusedError(entry)
         self._endings.pop(entry.server, None)
@@ -310,6 +330,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     async def released(self, admission: Admission, made: Collection[str] | None = None) -> None:
         """The server is gone: what it held is free. Of a start that failed, `made` are the claims that exist."""
         await self.admissions.release(admission.entry.id, made)
+
+    def lingers(self, entry: Entry) -> None:
+        """The server was told to go and may still be there: what it holds stays held until the place says otherwise."""
+        self.ledger.releasing(entry.id)
+        self._lingering[entry.id] = entry
 
     def ended(self, server: ServerKey, ending: Ending) -> None:
         """Remember, for the pages, how a server ended; the oldest are forgotten when there are very many."""

@@ -3,6 +3,7 @@
     AIHubError
     ├── CatalogError       a file of image streams cannot be read at all
     ├── QuantityError      a text is not a Kubernetes quantity (also a ValueError)
+    ├── KubeError          the API server of Kubernetes refuses a request, or does not answer
     ├── PolicyFileError    the policy file has findings; carries them
     ├── RefusedError       a start is refused; carries the Refusal
     └── StoreError         AIHub's own database cannot be read or written
@@ -22,6 +23,7 @@ from aihub.findings import Finding
 __all__ = [
     "AIHubError",
     "CatalogError",
+    "KubeError",
     "Parameter",
     "PolicyFileError",
     "QuantityError",
@@ -112,6 +114,22 @@ class CatalogError(AIHubError):
         self.file = file
         self.line = line
         self.problem = problem
+
+
+class KubeError(AIHubError):
+    """The API server refused a request, or did not answer it (`status` None): then it may have been carried out.
+
+    `reason` and `message` are those of the Status object; `retry_after` is in seconds, None where nothing was said.
+    """
+
+    def __init__(
+        self, status: int | None, message: str, *, reason: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{status or 'no answer'}: {message}")
+        self.status = status
+        self.message = message
+        self.reason = reason
+        self.retry_after = retry_after
 
 
 class PolicyFileError(AIHubError):

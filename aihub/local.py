@@ -84,6 +84,14 @@ class LocalSite:
         lists = {tag.requirements for stream in loaded.policy.catalog.streams.values() for tag in stream.tags}
         self._keys = {self.environments.key(requirements) for requirements in lists if requirements is not None}
 
+    def object_name(self, plan: Plan, server: str) -> str:  # noqa: ARG002  # the signature of every place
+        """None: a process is known by what its folder says of it."""
+        return ""
+
+    def machines(self) -> tuple[None, None]:
+        """The ledger's to know, from `room`."""
+        return None, None
+
     def room(self) -> Room:
         """CPU cores, memory and accelerators that servers may use in all."""
         cpu = self._settings.cpu if self._settings.cpu is not None else Decimal(os.cpu_count() or 1)
@@ -294,7 +302,7 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         hub = {name: value for name, value in super().get_env().items() if name not in DROPPED}
         return {**project, **hub, **self.environment_variables}
 
-    def uid(self) -> str:
+    def server_uid(self) -> str:
         """The process, by pid and creation time."""
         return f"{self.record.pid}@{self.record.created}" if self.record else ""
 
@@ -302,7 +310,8 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
         """None while the server's process runs; a stranger that was given its pid later does not count."""
         status = self._status()
         if status is not None and self.record is not None:
-            self.died(await asyncio.to_thread(self.last_lines), status=status)
+            refusal = Refusal(Reason.SERVER_DIED, {"server": self.name, "status": status})
+            self.died(refusal, await asyncio.to_thread(self.last_lines))
             await self._end(None)
             self.record = None
         return status
@@ -315,14 +324,15 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
             return status
         return None if self.record.find() is not None else 0
 
-    async def take_down(self) -> None:
-        """End the server and its kernels; returns when none is left."""
+    async def take_down(self) -> bool:
+        """End the server and its kernels; when it returns none is left."""
         record, self.record = self.record, None
         process = record.find() if record else None
         if process is not None or self.proc is not None:
             await self._end(process)
         if self.proc is not None:
             self.proc.poll()
+        return True
 
     async def _end(self, process: psutil.Process | None) -> None:
         server = self.launched.entry.server if self.launched else ServerKey(self.user.name, self.name)

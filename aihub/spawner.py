@@ -19,14 +19,14 @@ from jupyterhub.utils import maybe_future
 
 from aihub import messages
 from aihub.app import Admission, AIHub, Ending
-from aihub.errors import Parameter, Reason, Refusal, RefusedError
+from aihub.errors import Reason, Refusal, RefusedError
 from aihub.language import Language
 from aihub.messages import Names
 
 __all__ = ["STAGES", "LaunchMixin", "Progress", "SpawnRefused"]
 
 STAGES = ("admit", "storage", "image", "start", "ready")
-"""The stages of a start, as the progress page names them."""
+"""The stages of a start on one machine, as the progress page names them."""
 
 
 class SpawnRefused(SpawnException):
@@ -46,6 +46,7 @@ class SpawnRefused(SpawnException):
 class Progress:
     """How far a start is: when each stage began, and the lines that the page shows under Details."""
 
+    stages: tuple[str, ...] = STAGES
     began: dict[str, datetime] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     said: int = 0
@@ -56,7 +57,7 @@ class Progress:
     @property
     def stage(self) -> str:
         """The stage that runs now."""
-        return next(reversed(self.began), STAGES[0])
+        return next(reversed(self.began), self.stages[0])
 
     def enter(self, stage: str) -> None:
         """Begin `stage`."""
@@ -84,7 +85,12 @@ class Progress:
 class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
     """What is the same for a pod and a process. The spawner below implements `carry_out` and `take_down`."""
 
+    stages: tuple[str, ...] = STAGES
+    """The stages that a start goes through here; in the first one it is admitted, in the last one it is done."""
+
     launched: Admission | None = None
+    lingering = False
+    """Whether the server was told to go and may still be there: then what it holds is not free yet."""
     clearing: asyncio.Future[None] | None = None
     progress_made: Progress | None = None
 
@@ -97,12 +103,15 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         """Make the plan real and return the server's URL. Raises RefusedError with the reason when that fails."""
         raise NotImplementedError
 
-    def uid(self) -> str:
+    def server_uid(self) -> str:
         """Which object or process the server is; it never means another one later."""
         raise NotImplementedError
 
-    async def take_down(self) -> None:
-        """End what `carry_out` made, whole or half made, and nothing else; returns when it is gone."""
+    async def take_down(self) -> bool:
+        """End what `carry_out` made, whole or half made, and nothing else; whether it is certainly gone.
+
+        It takes a bounded time. What is not gone by then goes on counting until `Site.gone` finds that it is.
+        """
         raise NotImplementedError
 
     async def made(self, admission: Admission) -> Collection[str]:
@@ -111,8 +120,8 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
 
     async def start(self) -> str:
         """Resolve the saved options against what the person may use now, reserve, and start (design.md §5)."""
-        progress = self.progress_made = Progress()
-        progress.enter("admit")
+        progress = self.progress_made = Progress(self.stages)
+        progress.enter(self.stages[0])
         try:
             admission = await self.aihub.admit(self.aihub.person(self.user), self.name, self.user_options)
         except RefusedError as error:
@@ -120,7 +129,7 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         self.launched = admission
         try:
             url = await self.carry_out(admission, progress)
-            await self.aihub.running(admission, self.uid())
+            await self.aihub.running(admission, self.server_uid())
         except BaseException as error:
             # Cancel and deadlines arrive as CancelledError (upstream.md 21): whatever it is, nothing may stay behind.
             self.clearing = asyncio.ensure_future(self._clear_away(admission))
@@ -130,14 +139,14 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
                 self.aihub.ended(admission.entry.server, Ending.of(refusal, admission, progress.lines, started=False))
                 raise SpawnRefused(refusal) from error
             raise
-        progress.enter("ready")
+        progress.enter(self.stages[-1])
         return url
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002  # the hub's signature
         """Stop the server and give back what it held."""
         if self.launched:
             self.aihub.releasing(self.launched)
-        await self.take_down()
+        self.lingering = not await self.take_down()
         await self._release()
 
     async def run_post_stop_hook(self) -> None:
@@ -150,14 +159,20 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
             # A start that is cancelled twice ends before it has cleared away, and the hub takes it for stopped.
             await asyncio.wait([self.clearing])
         launched, self.launched = self.launched, None
-        if launched:
+        if launched and self.lingering:
+            self.aihub.lingers(launched.entry)
+        elif launched:
             await self.aihub.released(launched)
+        self.lingering = False
 
     async def _clear_away(self, admission: Admission) -> None:
-        await self.take_down()
-        made = await self.made(admission)
+        gone = await self.take_down()
+        made = await self.made(admission) if gone else ()
         self.launched = None
-        await self.aihub.released(admission, made)
+        if gone:
+            await self.aihub.released(admission, made)
+        else:
+            self.aihub.lingers(admission.entry)
 
     def _refusal(self, error: Exception) -> Refusal:
         if isinstance(error, RefusedError):
@@ -172,7 +187,7 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         while made is not None:
             changed, lines, sent = made.changed, made.after(sent), made.said
             yield {
-                "progress": 100 * STAGES.index(made.stage) // len(STAGES),
+                "progress": 100 * made.stages.index(made.stage) // len(made.stages),
                 "stage": made.stage,
                 "message": messages.stage(made.stage),
                 "lines": lines,
@@ -190,8 +205,7 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
         kept = state.get("aihub")
         self.launched = Admission.from_state(kept) if kept else None
 
-    def died(self, lines: Collection[str], **parameters: Parameter) -> None:
+    def died(self, refusal: Refusal, lines: Collection[str]) -> None:
         """The server is gone and nobody stopped it: remember why, for its person."""
         if self.launched and not self._stop_pending:
-            refusal = Refusal(Reason.SERVER_DIED, {"server": self.name, **parameters})
             self.aihub.ended(self.launched.entry.server, Ending.of(refusal, self.launched, lines, started=True))

@@ -11,6 +11,7 @@ from typing import Any
 from aihub.app import AIHub, Seen, Site
 from aihub.config import Loaded
 from aihub.ledger import Entry, Room
+from aihub.plan import Plan
 from aihub.policy import Policy
 from aihub.resources import Resources
 
@@ -50,6 +51,12 @@ class FakeSite:
 
     def configure(self, loaded: Loaded) -> None:
         self.configured.append(loaded)
+
+    def object_name(self, plan: Plan, server: str) -> str:
+        return f"here/{plan.person}-{server}"
+
+    def machines(self) -> tuple[None, None]:
+        return None, None
 
     def room(self) -> Room | None:
         return Room("here", Resources({"cpu": self.cpu, "memory": 2**33}), {"nvidia.com/gpu": ("0",)})

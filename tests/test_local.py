@@ -134,4 +134,4 @@ async def test_without_a_record_nothing_runs(aihub: AIHub) -> None:
     spawner = LocalSpawner(user=hub_user("ada"))
     spawner.load_state({})
     assert await spawner.poll() == 0
-    assert spawner.uid() == ""
+    assert spawner.server_uid() == ""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from jupyterhub.spawner import SpawnException
@@ -61,19 +61,21 @@ class FakeSpawner(LaunchMixin, Below):
         self.plans: list[Admission] = []
         self.taken_down = 0
         self.slow_end: asyncio.Event | None = None
+        self.stays = False
         self.exists: Collection[str] = ()
 
     async def carry_out(self, admission: Admission, progress: Progress) -> str:
         self.plans.append(admission)
         return await self.work(progress)
 
-    def uid(self) -> str:
+    def server_uid(self) -> str:
         return "7@1"
 
-    async def take_down(self) -> None:
+    async def take_down(self) -> bool:
         if self.slow_end is not None:
             await self.slow_end.wait()
         self.taken_down += 1
+        return not self.stays
 
     async def made(self, admission: Admission) -> Collection[str]:
         return self.exists
@@ -327,21 +329,51 @@ async def test_a_server_that_is_being_stopped_still_counts(aihub: AIHub) -> None
 async def test_a_server_that_died_says_why(aihub: AIHub) -> None:
     spawner = FakeSpawner()
     await spawner.start()
-    spawner.died([str(number) for number in range(30)], status=-9)
+    why = Refusal(Reason.SERVER_DIED, {"server": "two", "status": -9})
+    spawner.died(why, [str(number) for number in range(30)])
     ending = aihub.ending(SERVER)
     assert ending is not None
-    assert ending.refusal == Refusal(Reason.SERVER_DIED, {"server": "two", "status": -9})
+    assert ending.refusal == why
     assert ending.lines == tuple(str(number) for number in range(10, 30))
     assert ending.started
 
 
 async def test_a_server_that_was_stopped_did_not_die(aihub: AIHub) -> None:
     spawner = FakeSpawner()
-    spawner.died(["never started"])
+    why = Refusal(Reason.SERVER_DIED, {"server": "two"})
+    spawner.died(why, ["never started"])
     await spawner.start()
     spawner._stop_pending = True
-    spawner.died(["asked to end"])
+    spawner.died(why, ["asked to end"])
     assert aihub.ending(SERVER) is None
+
+
+async def test_what_is_not_gone_after_a_stop_goes_on_counting_until_it_is(aihub: AIHub) -> None:
+    spawner = FakeSpawner()
+    await spawner.start()
+    spawner.stays = True
+    await spawner.stop()
+    await spawner.run_post_stop_hook()
+    assert [entry.phase for entry in aihub.ledger.entries()] == [Phase.RELEASING]
+    site = cast("FakeSite", aihub.site)
+    await aihub.sweep()
+    assert aihub.ledger.entries(), "the place does not know yet"
+    site.missing = ()
+    await aihub.sweep()
+    assert aihub.ledger.entries() == (), "the place said that it is gone"
+
+
+async def test_what_a_failed_start_left_goes_on_counting_until_it_is_gone(aihub: AIHub) -> None:
+    spawner = FakeSpawner(failing(RuntimeError("broke")))
+    spawner.stays = True
+    await refusal_of(spawner)
+    assert [entry.phase for entry in aihub.ledger.entries()] == [Phase.RELEASING]
+    site = cast("FakeSite", aihub.site)
+    await aihub.sweep()
+    assert aihub.ledger.entries(), "the place does not know yet"
+    site.missing = ()
+    await aihub.sweep()
+    assert aihub.ledger.entries() == ()
 
 
 # --- a new hub -------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from aihub.names import server_name_problem, suggest_server_name
 from aihub.options import Options, parse_options, shown
 from aihub.parts import size_of
 from aihub.policy import ProjectChoices
-from aihub.spawner import STAGES, LaunchMixin, SpawnRefused
+from aihub.spawner import LaunchMixin, SpawnRefused
 from aihub.submission import Note, Remembered, Selection, options_from_fields, preselect
 
 __all__ = ["StartPage", "lab_path", "routes"]
@@ -291,7 +291,7 @@ def stage_facts(spawner: LaunchMixin, *, failed: bool = False) -> list[pages.Sta
     began: dict[str, datetime] = spawner.progress_made.began if spawner.progress_made else {}
     ends = dict(zip(began, [*list(began.values())[1:], None], strict=True))
     last = next(reversed(began), None)
-    return [pages.StageFacts(stage, began.get(stage), ends.get(stage), failed and stage == last) for stage in STAGES]
+    return [pages.StageFacts(stage, began.get(stage), ends.get(stage), failed and stage == last) for stage in spawner.stages]
 
 
 class StopServer(PageHandler):

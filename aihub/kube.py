@@ -1,0 +1,311 @@
+"""Kubernetes, read and written: the one module with requests to the API server, and the only watch.
+
+`Kube` makes single requests and turns every way in which one can fail into `KubeError`. `View` follows one kind of
+object in one namespace: a strong LIST, then a WATCH, for ever, with the time at which its knowledge was last true
+(upstream.md 11). Objects are plain JSON dicts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio.client import ApiClient
+from kubernetes_asyncio.client.exceptions import ApiException
+
+from aihub.errors import KubeError
+
+__all__ = ["Kube", "View", "claims_path", "events_path", "nodes_path", "pods_path"]
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds for one request. A create that took longer may still have been carried out: ask before you send it again."""
+
+WATCH_SECONDS = 60
+"""How long one watch lasts. A connection that died silently is noticed after it at the latest."""
+
+_RETRIABLE = frozenset({429, 500, 502, 503, 504})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
+
+
+def pods_path(namespace: str, name: str = "") -> str:
+    """The address of a pod, or of all pods of a namespace."""
+    return _path(namespace, "pods", name)
+
+
+def claims_path(namespace: str, name: str = "") -> str:
+    """The address of a PersistentVolumeClaim, or of all of a namespace."""
+    return _path(namespace, "persistentvolumeclaims", name)
+
+
+def events_path(namespace: str) -> str:
+    """The address of all events of a namespace."""
+    return _path(namespace, "events", "")
+
+
+def nodes_path() -> str:
+    """The address of all nodes."""
+    return "/api/v1/nodes"
+
+
+def _path(namespace: str, kind: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
+
+
+class Kube:
+    """Requests through one client of kubernetes_asyncio, which KubeSpawner has configured (upstream.md 38)."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def create(self, path: str, document: Document) -> Document:
+        """Make an object. Raises KubeError; 409 where one of that name exists."""
+        return await self._send("POST", path, document)
+
+    async def read(self, path: str) -> Document | None:
+        """The object as the API server has it now, not from a cache; None where there is none. Raises KubeError."""
+        try:
+            return await self._send("GET", path)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def patch(self, path: str, document: Document) -> Document:
+        """Merge `document` into an object (RFC 7386). Raises KubeError."""
+        return await self._send("PATCH", path, document, content_type="application/merge-patch+json")
+
+    async def delete(self, path: str, uid: str, *, grace: int) -> None:
+        """Delete the object if it is the one with this uid; another, or none, is left alone. Raises KubeError."""
+        options = {"preconditions": {"uid": uid}, "gracePeriodSeconds": grace}
+        try:
+            await self._send("DELETE", path, options)
+        except KubeError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Document], str]:
+        """All objects there are now, and the version up to which they are known. A strong read. Raises KubeError."""
+        query = [("labelSelector", labels), ("fieldSelector", fields)]
+        answer = await self._send("GET", path, query=[(key, value) for key, value in query if value])
+        items = answer.get("items") or []
+        return items, answer.get("metadata", {}).get("resourceVersion", "")
+
+    async def watch(self, path: str, version: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Document]:
+        """The changes after `version`, as watch events, for at most a minute. Raises KubeError; 410: list anew."""
+        query = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(WATCH_SECONDS)),
+            ("resourceVersion", version),
+            ("labelSelector", labels),
+            ("fieldSelector", fields),
+        ]
+        timeout = aiohttp.ClientTimeout(connect=REQUEST_TIMEOUT, total=WATCH_SECONDS + REQUEST_TIMEOUT)
+        try:
+            answer = await self._call("GET", path, None, [(key, value) for key, value in query if value], timeout)
+            try:
+                if answer.status >= 400:
+                    raise _refused(answer.status, await answer.text(), answer.headers)
+                async for line in _lines(answer.content):
+                    event = json.loads(line)
+                    if event.get("type") == "ERROR":
+                        raise _refused(event["object"].get("code") or 500, json.dumps(event["object"]), {})
+                    yield event
+            finally:
+                answer.close()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise KubeError(None, f"the API server did not answer: {error!r}") from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        content_type: str = "application/json",
+    ) -> Document:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+        try:
+            answer = await self._call(method, path, body, query or [], timeout, content_type)
+            text = await answer.text()
+        except (aiohttp.ClientError, TimeoutError, OSError, ApiException) as error:
+            raise KubeError(None, f"the API server did not answer: {error!r}") from error
+        if answer.status >= 300:
+            raise _refused(answer.status, text, answer.headers)
+        try:
+            document: Document = json.loads(text)
+        except ValueError as error:
+            raise KubeError(None, "the answer of the API server is no JSON") from error
+        return document
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Document | None,
+        query: list[tuple[str, str]],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # handed on to aiohttp
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        answer: aiohttp.ClientResponse = await self._client.call_api(
+            path,
+            method,
+            query_params=query,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=timeout,
+        )
+        return answer
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a stream, however long: aiohttp's own reader refuses those over 128 KiB."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield line
+
+
+def _refused(status: int, text: str, headers: Mapping[str, str]) -> KubeError:
+    """The error of an answer. The Status object in its body says more than the HTTP reason (rigs.md)."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = {}
+    message = document.get("message") if isinstance(document, dict) else None
+    after = headers.get("Retry-After", "")
+    return KubeError(
+        status,
+        message or text[:500] or f"HTTP {status}",
+        reason=document.get("reason", "") if isinstance(document, dict) else "",
+        retry_after=float(after) if after.isdecimal() else None,
+    )
+
+
+def can_heal(error: KubeError) -> bool:
+    """Whether the same request may be answered differently in a moment."""
+    return error.status is None or error.status in _RETRIABLE
+
+
+class View:
+    """What is known of one kind of object at one address, kept true by a watch that is never given up.
+
+    `on_change` is called with the last version of each object that changed or went (its `deleted` is True then), and
+    with None for each whole LIST. Nothing is ever concluded from a failed read: what was known stays, and gets old.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        path: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        keep: bool = True,
+        on_change: Callable[[Document | None, bool], None] = lambda _document, _deleted: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.objects: dict[str, Document] = {}
+        """By name; empty where `keep` is off."""
+        self.path = path
+        self._kube, self._labels, self._fields = kube, labels, fields
+        self._keep, self._on_change, self._clock = keep, on_change, clock
+        self._true_at: float | None = None
+        self._known = asyncio.Event()
+        self._changed = asyncio.Event()
+        self.problem: KubeError | None = None
+        """Why the last request failed; None while all is well."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the API server last confirmed what is known here; None where it never did."""
+        return None if self._true_at is None else self._clock() - self._true_at
+
+    async def known(self, seconds: float) -> bool:
+        """Wait for the first LIST; whether it came in time."""
+        try:
+            await asyncio.wait_for(self._known.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def change(self, seconds: float) -> None:
+        """Wait for the next change, at most `seconds`."""
+        changed = self._changed
+        try:
+            await asyncio.wait_for(changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def follow(self) -> None:
+        """LIST and WATCH for ever; after failures with growing pauses."""
+        pause, version = _FIRST_PAUSE, ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                version = await self._watch(version)
+                pause, self.problem = _FIRST_PAUSE, None
+            except KubeError as error:
+                # A version that the API server has forgotten is no failure; any other error may hide lost changes.
+                version = version if error.status is None else ""
+                if error.status != 410:
+                    self._failed(error)
+                    await asyncio.sleep(max(pause, error.retry_after or 0))
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _failed(self, error: KubeError) -> None:
+        if self.problem is None or self.problem.status != error.status:
+            log.warning("Cannot follow %s: %s", self.path, error)
+        self.problem = error
+
+    async def _list(self) -> str:
+        items, version = await self._kube.list(self.path, labels=self._labels, fields=self._fields)
+        if self._keep:
+            self.objects = {each["metadata"]["name"]: each for each in items}
+        self.problem = None
+        self._confirm()
+        self._known.set()
+        self._tell(None, deleted=False)
+        return version
+
+    async def _watch(self, version: str) -> str:
+        async for event in self._kube.watch(self.path, version, labels=self._labels, fields=self._fields):
+            document = event["object"]
+            version = document["metadata"].get("resourceVersion", version)
+            self._confirm()
+            if event["type"] != "BOOKMARK":
+                self._take(document, deleted=event["type"] == "DELETED")
+        # It ended as it was asked to: up to here the API server was there.
+        self._confirm()
+        return version
+
+    def _take(self, document: Document, *, deleted: bool) -> None:
+        name = document["metadata"]["name"]
+        if deleted:
+            self.objects.pop(name, None)
+        elif self._keep:
+            self.objects[name] = document
+        self._tell(document, deleted=deleted)
+
+    def _confirm(self) -> None:
+        self._true_at = self._clock()
+
+    def _tell(self, document: Document | None, *, deleted: bool) -> None:
+        self._on_change(document, deleted)
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,210 @@
+"""What a pod's status means: how far its start is, what is in its way, and how it ended.
+
+Read from phases, conditions and container states; of events only the fixed word in `reason` counts, never their text
+(upstream.md 20). Pods are plain JSON dicts as the API server gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aihub.errors import Parameter, Reason, Refusal
+
+__all__ = ["STAGES", "Ended", "Obstacle", "being_deleted", "ended", "obstacle", "stage_of", "uid_of"]
+
+Document = Mapping[str, Any]
+
+STAGES = ("queue", "machine", "storage", "image", "start", "ready")
+"""The stages of a start: queued, waiting for a machine, preparing storage, getting the image, starting, ready."""
+
+MAIN = "notebook"
+"""The container that KubeSpawner names so: the server. Others stand beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a start from going on, and for how many seconds it may do so: some of these heal by themselves.
+
+    `machine` is true where a new machine would help.
+    """
+
+    refusal: Refusal
+    patience: float
+    machine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a server ended: the reason, the last lines that it wrote, and its exit status."""
+
+    refusal: Refusal
+    lines: tuple[str, ...] = ()
+    status: int = 1
+
+
+def uid_of(pod: Document) -> str:
+    """The uid of an object."""
+    uid: str = pod["metadata"].get("uid", "")
+    return uid
+
+
+def being_deleted(pod: Document) -> bool:
+    """Whether somebody has asked for its deletion."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def stage_of(pod: Document) -> str:
+    """The stage that the pod's start is in.
+
+    The kubelet mounts volumes before it makes the sandbox, and pulls images after it
+    (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-has-network).
+    """
+    if _is_true(pod, "Ready"):
+        return "ready"
+    if _status(pod).get("phase") is None:
+        return "queue"
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") != "True":
+        return "queue" if scheduled.get("reason") == "SchedulingGated" else "machine"
+    if "running" in _state(pod, MAIN):
+        return "start"
+    sandboxed = _is_true(pod, "PodReadyToStartContainers") or _status(pod).get("podIP")
+    return "image" if sandboxed else "storage"
+
+
+# --- what is in the way ----------------------------------------------------------------------------------------------
+
+_NEVER_HEALS, _SETTLES, _HEALS = 0.0, 5.0, 20.0
+
+_IMAGE = {
+    "InvalidImageName": _NEVER_HEALS,
+    "ErrImageNeverPull": _NEVER_HEALS,
+    "ErrImagePull": _HEALS,
+    "ImagePullBackOff": _HEALS,
+    "ImageInspectError": _HEALS,
+    "RegistryUnavailable": _HEALS,
+    "SignatureValidationFailed": _HEALS,
+}
+_CONTAINER = {
+    "CreateContainerConfigError": _SETTLES,
+    "CreateContainerError": _SETTLES,
+    "RunContainerError": _SETTLES,
+    "PostStartHookError": _SETTLES,
+    "CrashLoopBackOff": _SETTLES,
+}
+_EVENTS = {
+    "FailedMount": Reason.STORAGE_UNUSABLE,
+    "FailedAttachVolume": Reason.STORAGE_UNUSABLE,
+    "FailedMapVolume": Reason.STORAGE_UNUSABLE,
+    "FailedCreatePodSandBox": Reason.START_FAILED,
+}
+
+
+def obstacle(pod: Document, events: Collection[Document], *, image: str, profile: str) -> Obstacle | None:
+    """What keeps the start of `pod` from going on; None where nothing is known to.
+
+    `events` are those of this very pod. `image` ("stream:tag") and `profile` are what the person chose.
+    """
+    if _is_true(pod, "PodScheduled"):
+        return _in_container(pod, image) or (_in_events(pod, events) if stage_of(pod) in ("storage", "image") else None)
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("reason") != "Unschedulable":
+        return None
+    problem = str(scheduled.get("message", ""))
+    return Obstacle(Refusal(Reason.UNSCHEDULABLE, {"profile": profile, "problem": problem}), _HEALS, machine=True)
+
+
+def _in_container(pod: Document, image: str) -> Obstacle | None:
+    for state in _states(pod):
+        waiting = state.get("waiting") or {}
+        reason, problem = waiting.get("reason", ""), str(waiting.get("message", ""))
+        if reason in _IMAGE:
+            parameters: dict[str, Parameter] = {"image": image, "problem": problem or reason}
+            return Obstacle(Refusal(Reason.IMAGE_PULL_FAILED, parameters), _IMAGE[reason])
+        if reason in _CONTAINER:
+            refusal = Refusal(Reason.START_FAILED, {"lines": (problem or reason,)})
+            return Obstacle(refusal, _CONTAINER[reason])
+    return None
+
+
+def _in_events(pod: Document, events: Collection[Document]) -> Obstacle | None:
+    for event in reversed(tuple(events)):
+        reason = _EVENTS.get(event.get("reason", ""))
+        if reason is Reason.STORAGE_UNUSABLE and stage_of(pod) == "storage":
+            problem = str(event.get("message", ""))
+            return Obstacle(Refusal(reason, {"path": "", "problem": problem, "lines": (problem,)}), _HEALS)
+        if reason is Reason.START_FAILED:
+            return Obstacle(Refusal(reason, {"lines": (str(event.get("message", "")),)}), _HEALS)
+    return None
+
+
+# --- how it ended ----------------------------------------------------------------------------------------------------
+
+# https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
+
+
+def ended(pod: Document, server: str) -> Ended | None:
+    """How the server in `pod` ended; None while it runs or is on its way. `server` is the server's name."""
+    phase = _status(pod).get("phase")
+    disrupted = _condition(pod, "DisruptionTarget")
+    if phase not in ("Failed", "Succeeded") and not (being_deleted(pod) and disrupted.get("status") == "True"):
+        return None
+    terminated = _terminated(pod)
+    status = int(terminated.get("exitCode", 1))
+    lines = tuple(str(terminated.get("message", "")).splitlines()[-20:])
+    return Ended(_cause(pod, server, disrupted, terminated, status), lines, status)
+
+
+def _cause(pod: Document, server: str, disrupted: Document, terminated: Document, status: int) -> Refusal:
+    said = _status(pod).get("reason", "")
+    why = disrupted.get("reason", "") if disrupted.get("status") == "True" else ""
+    if terminated.get("reason") == "OOMKilled":
+        return Refusal(Reason.OUT_OF_MEMORY, {"server": server, "limit": _memory_limit(pod)})
+    if _LOST & {said, why}:
+        return Refusal(Reason.NODE_LOST, {"server": server, "node": pod["spec"].get("nodeName", "")})
+    if why or said == "Evicted":
+        problem = _status(pod).get("message") or disrupted.get("message") or why
+        return Refusal(Reason.EVICTED, {"server": server, "problem": str(problem)})
+    return Refusal(Reason.SERVER_DIED, {"server": server, "status": status})
+
+
+def _memory_limit(pod: Document) -> str:
+    containers = (each for each in pod["spec"].get("containers", ()) if each.get("name") == MAIN)
+    limit: str = next(containers, {}).get("resources", {}).get("limits", {}).get("memory", "")
+    return limit
+
+
+def _terminated(pod: Document) -> Document:
+    terminated: Document = _state(pod, MAIN).get("terminated") or {}
+    return terminated
+
+
+# --- reading a status ------------------------------------------------------------------------------------------------
+
+
+def _status(pod: Document) -> Document:
+    status: Document = pod.get("status") or {}
+    return status
+
+
+def _condition(pod: Document, kind: str) -> Document:
+    conditions = _status(pod).get("conditions") or ()
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def _is_true(pod: Document, kind: str) -> bool:
+    return bool(_condition(pod, kind).get("status") == "True")
+
+
+def _states(pod: Document) -> Iterator[Document]:
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for each in _status(pod).get(kind) or ():
+            yield each.get("state") or {}
+
+
+def _state(pod: Document, name: str) -> Document:
+    statuses = _status(pod).get("containerStatuses") or ()
+    return next((each.get("state") or {} for each in statuses if each.get("name") == name), {})
