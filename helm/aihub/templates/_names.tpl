@@ -1,0 +1,48 @@
+{{/* Names of the release's objects. */}}
+
+{{- define "aihub.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains "aihub" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-aihub" (.Release.Name | trunc 34 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "aihub.serviceAccount" -}}
+{{- .Values.hub.serviceAccount.name | default (printf "%s-hub" (include "aihub.fullname" .)) -}}
+{{- end -}}
+
+{{- define "aihub.claim" -}}
+{{- .Values.hub.db.pvc.existingClaim | default (printf "%s-hub" (include "aihub.fullname" .)) -}}
+{{- end -}}
+
+{{/* The namespace of all user servers, or of none if every project has its own. */}}
+{{- define "aihub.userNamespace" -}}
+{{- .Values.singleuser.namespace | default (printf "%s-users" (.Release.Namespace | trunc 57 | trimSuffix "-")) -}}
+{{- end -}}
+
+{{/* All namespaces of user servers, sorted, as {"names": [...]}: templates return only text. */}}
+{{- define "aihub.userNamespaces" -}}
+{{- $names := list -}}
+{{- if eq "perProject" (dig "cluster" "namespaces" "shared" .Values.aihub) -}}
+{{- range $name, $project := .Values.aihub.projects -}}
+{{- $names = append $names (required (printf "aihub.projects.%s.namespace is missing: with aihub.cluster.namespaces: perProject every project needs a namespace of its own" $name) $project.namespace) -}}
+{{- end -}}
+{{- else -}}
+{{- $names = list (include "aihub.userNamespace" .) -}}
+{{- end -}}
+{{- if has .Release.Namespace $names -}}
+{{- fail (printf "user servers must not run in the hub's own namespace %s: set singleuser.namespace, or the projects' namespace, to another one" .Release.Namespace) -}}
+{{- end -}}
+{{- dict "names" ($names | uniq | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{- define "aihub.hubUrl" -}}
+{{- printf "http://%s-hub.%s:8081" (include "aihub.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "aihub.proxyApiUrl" -}}
+{{- printf "http://%s-proxy-api.%s:8001" (include "aihub.fullname" .) .Release.Namespace -}}
+{{- end -}}
