@@ -169,8 +169,8 @@ def why(
 ) -> None:
     """Explain what PERSON may start: every rule, passed or failed.
 
-    Only the policy is asked: nothing counts as in use, and every machine as large enough. A persona of the policy
-    file has its own groups unless --group gives others. Exit status: 0 when the start is admitted, 1 when it is
+    Only the policy is asked: nothing counts as in use, and every machine as large enough. A person whom the policy
+    file lists has their own groups unless --group gives others. Exit status: 0 when the start is admitted, 1 when it is
     refused, 2 when the policy cannot be used.
 
     \b
@@ -204,9 +204,9 @@ def _person(loaded: Loaded, name: str, groups: tuple[str, ...], *, admin: bool) 
     from aihub.projects import Person
 
     normalised = normalised_user(name)
-    persona = loaded.sign_in.personas.get(normalised)
-    own = persona.groups if persona is not None and not groups else frozenset(groups)
-    return Person(normalised, own, admin or (persona is not None and persona.admin))
+    listed = loaded.sign_in.listed.get(normalised)
+    own = listed.groups if listed is not None and not groups else frozenset(groups)
+    return Person(normalised, own, admin or (listed is not None and listed.admin))
 
 
 def _print_judgements(policy: Policy, person: Person, judgements: Iterable[Judgement]) -> None:

@@ -20,7 +20,7 @@ from aihub.facts import Pool
 from aihub.findings import Finding, Severity, dotted, picture
 from aihub.imagestreams import CatalogWarning, read_documents
 from aihub.policy import Policy
-from aihub.policyfile import PolicyDocument, normalised_user
+from aihub.policyfile import PersonModel, PolicyDocument, normalised_user
 from aihub.positions import Document, merge, read_document
 from aihub.positions import Path as KeyPath
 from aihub.projects import Membership, Person, Project
@@ -30,6 +30,7 @@ from aihub.text import Text
 from aihub.validation import validate
 
 __all__ = [
+    "SHARED_PASSWORD",
     "UNREADABLE",
     "ClusterSettings",
     "Loaded",
@@ -43,6 +44,9 @@ __all__ = [
     "strict_schema",
 ]
 
+SHARED_PASSWORD = "sharedPassword"  # noqa: S105  # the name of a method
+"""The method of sign-in with one password for all."""
+
 UNREADABLE = "unreadable"
 """Code of the finding for a file that cannot be opened at all."""
 
@@ -52,7 +56,7 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """Somebody who signs in with one click on one machine. `admin` holds for those that `signIn.admins` names too."""
+    """Somebody whom the policy file lists. `admin` holds for those that `signIn.admins` names too."""
 
     name: str
     display_name: Text = Text()
@@ -62,11 +66,17 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """How people sign in. Personas are by normalised user name, in the order of the file."""
+    """How people sign in. `personas` (with one click) and `people` (with a password) are by normalised user name."""
 
     method: str = "local"
     personas: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
     admins: Membership = Membership()
+    people: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def listed(self) -> Mapping[str, Persona]:
+        """Who signs in by the method of the file, in its order."""
+        return self.people if self.method == SHARED_PASSWORD else self.personas
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,12 +426,17 @@ def _existing_folder(written: str, path: KeyPath, document: Document, reader: _R
 
 def _sign_in(model: PolicyDocument) -> SignIn:
     admins = model.sign_in.admins.membership()
-    personas = {}
-    for written, each in model.sign_in.personas.items():
+    personas, people = (_listed(each, admins) for each in (model.sign_in.personas, model.sign_in.people))
+    return SignIn(model.sign_in.method, personas, admins, people)
+
+
+def _listed(models: Mapping[str, PersonModel], admins: Membership) -> Mapping[str, Persona]:
+    found = {}
+    for written, each in models.items():
         name, groups = normalised_user(written), frozenset(each.groups)
         admin = each.admin or admins.includes(Person(name, groups))
-        personas[name] = Persona(name, Text.of(each.display_name or written), groups, admin)
-    return SignIn(model.sign_in.method, MappingProxyType(personas), admins)
+        found[name] = Persona(name, Text.of(each.display_name or written), groups, admin)
+    return MappingProxyType(found)
 
 
 def _machine(model: PolicyDocument) -> MachineSettings | None:

@@ -37,7 +37,7 @@ from aihub.resources import CPU, MEMORY, SERVERS, STORAGE, Resources, parse_quan
 from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder
 from aihub.text import Text
 
-__all__ = ["PolicyDocument", "normalised_user"]
+__all__ = ["PersonModel", "PolicyDocument", "normalised_user"]
 
 ONE, MAP, LIST = "<one>", "<map>", "<list>"
 """Labels of the ways to write a value. No key is called so: `aihub.config` drops them from pydantic's locations."""
@@ -720,22 +720,32 @@ class QuotaRootModel(Model):
     )
 
 
-class PersonaModel(Model):
-    """A local persona: somebody who signs in with one click."""
+class PersonModel(Model):
+    """Somebody who signs in."""
 
     display_name: LocalText | None = _DISPLAY_NAME
-    groups: list[Line] = Field(default_factory=list, title="Groups", description="Group paths of the persona.")
-    admin: bool = Field(default=False, title="Admin", description="Whether the persona is an admin of the hub.")
+    groups: list[Line] = Field(default_factory=list, title="Groups", description="Group paths of the person.")
+    admin: bool = Field(default=False, title="Admin", description="Whether the person is an admin of the hub.")
 
 
 class SignInModel(Model):
     """Sign-in: the method and who is who. A change of the method needs a restart of the hub."""
 
-    method: Literal["local"] = Field(
-        default="local", title="Method", description="local: personas of this file, for one machine."
+    method: Literal["local", "sharedPassword"] = Field(
+        default="local",
+        title="Method",
+        description="local: personas, for one machine. sharedPassword: people with one password for all and one for "
+        "admins, for evaluation.",
     )
-    personas: dict[UserName, PersonaModel] = Field(
-        default_factory=dict, title="Personas", description="The personas by user name."
+    personas: dict[UserName, PersonModel] = Field(
+        default_factory=dict,
+        title="Personas",
+        description="Who signs in with one click while the method is local, by user name.",
+    )
+    people: dict[UserName, PersonModel] = Field(
+        default_factory=dict,
+        title="People",
+        description="Who signs in with a password while the method is sharedPassword, by user name.",
     )
     admins: MembersModel = Field(
         default_factory=MembersModel, title="Admins", description="Who is an admin of the hub, by group or name."

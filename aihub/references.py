@@ -373,7 +373,9 @@ def _fits_storage(checker: _Checker, path: Path, size: Decimal | None, quota: Qu
 
 def _slugs(checker: _Checker) -> None:
     _namesakes(checker, ("projects",), checker.model.projects, _slug, "project", "folder and address")
-    _namesakes(checker, ("signIn", "personas"), checker.model.sign_in.personas, normalised_user, "persona", "user name")
+    sign_in = checker.model.sign_in
+    _namesakes(checker, ("signIn", "personas"), sign_in.personas, normalised_user, "persona", "user name")
+    _namesakes(checker, ("signIn", "people"), sign_in.people, normalised_user, "name", "user name")
 
 
 def _slug(name: str) -> str:
@@ -402,9 +404,19 @@ def _people(checker: _Checker) -> None:
             message = f"the project {name} has no members: nobody can use it"
             what_to_do = "List groups or users under `members`, or set `open: true`."
             checker.warn(("projects", name), "nobody", message, what_to_do)
-    if not checker.model.sign_in.personas:
+    _sign_in(checker)
+
+
+def _sign_in(checker: _Checker) -> None:
+    sign_in = checker.model.sign_in
+    if sign_in.method == "sharedPassword" and not sign_in.people:
+        checker.warn(("signIn",), "nobody", "nobody is listed: nobody can sign in", "List `people` under `signIn`.")
+    elif sign_in.method == "local" and not sign_in.personas:
         message = "there is no persona: nobody can sign in on one machine"
         checker.warn(("signIn",), "nobody", message, "List personas under `signIn`.")
+    if sign_in.method == "local" and sign_in.people:
+        message = "these people cannot sign in while signIn.method is local"
+        checker.warn(("signIn", "people"), "no-effect", message, "Set `method: sharedPassword`, or remove them.")
 
 
 def _idle(checker: _Checker) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from aihub.catalog import TagState
-from aihub.config import Loaded, attempt, load, schema
+from aihub.config import SHARED_PASSWORD, Loaded, Persona, attempt, load, schema
 from aihub.errors import PolicyFileError, QuantityError
 from aihub.findings import Finding, Severity
 from aihub.policyfile import QUANTITY_PATTERN, PolicyDocument
@@ -166,6 +166,17 @@ signIn: {personas: {Bob: {groups: [/ops]}}, admins: {groups: [/ops], users: [Ada
     assert loaded.machine is not None
     assert (loaded.machine.cpu, loaded.machine.memory) == (Decimal(2), Decimal(3 * 1024**3))
     assert dict(loaded.machine.accelerators or {}) == {"nvidia.com/gpu": ("0", "GPU-7")}
+
+
+def test_who_is_listed_depends_on_the_method(read: Callable[..., Loaded]) -> None:
+    people = "people: {Bob: {displayName: The boss, groups: [/ops, /lab]}, eve: {admin: true}, joe: {groups: [/lab]}}"
+    admins = "admins: {groups: [/ops]}"
+    passwords = read(BASE, f"signIn: {{method: sharedPassword, {people}, {admins}}}").sign_in
+    assert passwords.method == SHARED_PASSWORD
+    assert {name: each.admin for name, each in passwords.listed.items()} == {"bob": True, "eve": True, "joe": False}
+    assert passwords.listed["bob"] == Persona("bob", Text("The boss"), frozenset({"/ops", "/lab"}), admin=True)
+    assert list(passwords.personas) == ["ada"]
+    assert list(read(BASE, f"signIn: {{{people}}}").sign_in.listed) == ["ada"]
 
 
 def test_image_stream_files_are_read_and_their_oddities_are_warnings(tmp_path: Path) -> None:
@@ -511,6 +522,10 @@ MEANING = [
     case(p2("{}").replace("p2", "P1"), "same-name", "projects.P1"),
     case(p2("{}").replace('"p2"', '"p-1"').replace("p1", "p1"), "", "", name="distinct slugs"),
     case("signIn: {personas: {ADA: {}}}", "same-name", "signIn.personas.ADA"),
+    case("signIn: {method: sharedPassword, people: {bob: {}, BOB: {}}}", "same-name", "signIn.people.BOB"),
+    case("signIn: {method: sharedPassword}", "nobody", "signIn", "", "warning", name="nobody has a password"),
+    case("signIn: {people: {bob: {}}}", "no-effect", "signIn.people", "", "warning", name="people sign in locally"),
+    case("signIn: {method: sharedPasword}", "wrong-value", "signIn.method", "sharedPassword", name="method"),
     case(p2("{members: {}}"), "nobody", "projects.p2", "", "warning"),
     case(p2("{images: {}}"), "offers-nothing", "projects.p2.images.offer", "", "warning"),
     case(p2("{profiles: {}}"), "offers-nothing", "projects.p2.profiles.offer", "", "warning"),
