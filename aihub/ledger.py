@@ -24,7 +24,7 @@ from aihub.plan import Plan
 from aihub.policy import quota_refusal
 from aihub.quota import Amounts, Deny, Quotas, check
 from aihub.resources import SERVERS, Resources, format_amount
-from aihub.storage import Claim, growth
+from aihub.storage import Claim, HeldClaim, growth
 
 __all__ = [
     "Admissions",
@@ -55,24 +55,6 @@ class Phase(StrEnum):
     RESERVED = "reserved"
     RUNNING = "running"
     RELEASING = "releasing"
-
-
-@dataclass(frozen=True, slots=True)
-class HeldClaim:
-    """A claim and where it counts: its charge at the project level goes to `project`, at the user level to `person`."""
-
-    claim: Claim
-    person: str
-    project: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, amounts as exact text: what a place that keeps claims writes down beside each."""
-        return {"claim": _claim_dict(self.claim), "person": self.person, "project": self.project}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> HeldClaim:
-        """What `as_dict` wrote. Raises KeyError, TypeError or ArithmeticError where it did not."""
-        return cls(_claim(document["claim"]), document["person"], document["project"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +121,8 @@ class Entry:
             "person": self.server.person,
             "server": self.server.name,
             "project": self.project,
-            "charge": _amount_texts(self.charge),
-            "claims": [_claim_dict(claim) for claim in self.claims],
+            "charge": self.charge.as_dict(),
+            "claims": [claim.as_dict() for claim in self.claims],
             "accelerator": self.accelerator,
             "devices": list(self.devices),
             "phase": self.phase.value,
@@ -156,8 +138,8 @@ class Entry:
             id=document["id"],
             server=ServerKey(document["person"], document["server"]),
             project=document["project"],
-            charge=_amounts(document["charge"]),
-            claims=tuple(_claim(claim) for claim in document["claims"]),
+            charge=Resources.from_dict(document["charge"]),
+            claims=tuple(Claim.from_dict(claim) for claim in document["claims"]),
             accelerator=document["accelerator"],
             devices=tuple(document["devices"]),
             phase=Phase(document["phase"]),
@@ -165,29 +147,6 @@ class Entry:
             object_name=document["objectName"],
             uid=document["uid"],
         )
-
-
-def _amount_texts(amounts: Resources) -> dict[str, str]:
-    return {key: str(amount) for key, amount in amounts.items()}
-
-
-def _amounts(texts: Mapping[str, str]) -> Resources:
-    return Resources({key: Decimal(text) for key, text in texts.items()})
-
-
-def _claim_dict(claim: Claim) -> dict[str, Any]:
-    charge = claim.charge
-    return {
-        "id": claim.id,
-        "size": None if claim.size is None else str(claim.size),
-        "charge": [_amount_texts(part) for part in (charge.project, charge.member, charge.user)],
-    }
-
-
-def _claim(document: Mapping[str, Any]) -> Claim:
-    project, member, user = document["charge"]
-    size = None if document["size"] is None else Decimal(document["size"])
-    return Claim(document["id"], size, Amounts(_amounts(project), _amounts(member), _amounts(user)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ from collections.abc import Collection
 from enum import StrEnum
 from itertools import count
 
-__all__ = ["LONGEST_SERVER_NAME", "ServerNameProblem", "safe_name", "server_name_problem", "suggest_server_name"]
+__all__ = [
+    "LONGEST_SERVER_NAME",
+    "ServerNameProblem",
+    "safe_name",
+    "server_name_problem",
+    "slug",
+    "suggest_server_name",
+]
 
 _LONGEST = 63
 _HASH_LENGTH = 20
@@ -32,12 +39,15 @@ def safe_name(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     mark = base64.b32encode(digest).decode("ascii").lower()[:_HASH_LENGTH]
-    slug = _slug(text, _LONGEST - _HASH_LENGTH - 1)
-    return f"{slug}-{mark}" if slug else mark
+    start = slug(text, _LONGEST - _HASH_LENGTH - 1)
+    return f"{start}-{mark}" if start else mark
 
 
-def _slug(text: str, longest: int) -> str:
-    """The lower-case ASCII letters and digits of `text`, accents dropped, with single hyphens for all between them."""
+def slug(text: str, longest: int) -> str:
+    """At most `longest` characters that tell people what is meant; not unique, and empty where nothing is left.
+
+    The lower-case ASCII letters and digits of `text`, accents dropped, with single hyphens for all between them.
+    """
     # A long text is cut first: what is left of its end would be cut anyway.
     plain = unicodedata.normalize("NFKD", text[: 8 * longest])
     letters = "".join(character for character in plain if not unicodedata.combining(character))
@@ -74,15 +84,15 @@ def server_name_problem(name: str) -> ServerNameProblem | None:
 
 def suggest_server_name(text: str, taken: Collection[str] = ()) -> str:
     """A name for a server that is near `text`, keeps the rule and is not among `taken`."""
-    slug = _slug(text, LONGEST_SERVER_NAME)
-    if not slug[:1].isalpha():
-        slug = f"server-{slug}"[:LONGEST_SERVER_NAME].rstrip("-")
-    if slug not in taken:
-        return slug
+    start = slug(text, LONGEST_SERVER_NAME)
+    if not start[:1].isalpha():
+        start = f"server-{start}"[:LONGEST_SERVER_NAME].rstrip("-")
+    if start not in taken:
+        return start
     # A count is as good as a name here and ends: `taken` is finite.
-    return next(name for name in (_numbered(slug, number) for number in count(2)) if name not in taken)
+    return next(name for name in (_numbered(start, number) for number in count(2)) if name not in taken)
 
 
-def _numbered(slug: str, number: int) -> str:
+def _numbered(start: str, number: int) -> str:
     ending = f"-{number}"
-    return slug[: LONGEST_SERVER_NAME - len(ending)].rstrip("-") + ending
+    return start[: LONGEST_SERVER_NAME - len(ending)].rstrip("-") + ending

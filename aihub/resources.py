@@ -197,6 +197,15 @@ class Resources(Mapping[str, Decimal]):
         """The difference; entries may be negative where `other` is larger."""
         return Resources({key: _EXACT.subtract(self[key], other[key]) for key in {*self, *other}})
 
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values, every amount as exact text."""
+        return {key: str(amount) for key, amount in self.items()}
+
+    @classmethod
+    def from_dict(cls, texts: Mapping[str, str]) -> Resources:
+        """What `as_dict` wrote. Raises TypeError or ArithmeticError where it did not."""
+        return cls({key: Decimal(text) for key, text in texts.items()})
+
     def only(self, keys: Iterable[str]) -> Resources:
         """The part of the vector under `keys`."""
         return Resources({key: self[key] for key in keys})

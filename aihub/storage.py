@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from aihub.names import safe_name
 from aihub.quota import Amounts
@@ -16,6 +17,7 @@ from aihub.text import Text
 __all__ = [
     "Claim",
     "Dataset",
+    "HeldClaim",
     "Home",
     "HomeScope",
     "ProjectStorage",
@@ -97,6 +99,39 @@ class Claim:
     id: str
     size: Decimal | None
     charge: Amounts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, amounts as exact text."""
+        return {
+            "id": self.id,
+            "size": None if self.size is None else str(self.size),
+            "charge": [part.as_dict() for part in (self.charge.project, self.charge.member, self.charge.user)],
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Claim:
+        """What `as_dict` wrote. Raises KeyError, TypeError, ValueError or ArithmeticError where it did not."""
+        project, member, user = map(Resources.from_dict, document["charge"])
+        size = None if document["size"] is None else Decimal(document["size"])
+        return cls(document["id"], size, Amounts(project, member, user))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldClaim:
+    """A claim and where it counts: its charge at the project level goes to `project`, at the user level to `person`."""
+
+    claim: Claim
+    person: str
+    project: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, amounts as exact text: what a place that keeps claims writes down beside each."""
+        return {"claim": self.claim.as_dict(), "person": self.person, "project": self.project}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> HeldClaim:
+        """What `as_dict` wrote. Raises KeyError, TypeError, ValueError or ArithmeticError where it did not."""
+        return cls(Claim.from_dict(document["claim"]), document["person"], document["project"])
 
 
 def home_claim(home: Home, storage: ProjectStorage, project: str, person: str) -> Claim:
