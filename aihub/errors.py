@@ -63,12 +63,19 @@ class Reason(StrEnum):
     DATASET_MISSING = "dataset-missing"
     SERVER_BUSY = "server-busy"
     SERVER_DIED = "server-died"
+    OUT_OF_MEMORY = "out-of-memory"
+    EVICTED = "evicted"
+    NODE_LOST = "node-lost"
     BUILD_FAILED = "build-failed"
+    IMAGE_PULL_FAILED = "image-pull-failed"
+    UNSCHEDULABLE = "unschedulable"
     START_FAILED = "start-failed"
     START_TIMEOUT = "start-timeout"
     NAME_COLLISION = "name-collision"
     CLUSTER_QUOTA = "cluster-quota"
     CLUSTER_DENIED = "cluster-denied"
+    NAMESPACE_MISSING = "namespace-missing"
+    API_UNAVAILABLE = "api-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
 
 
@@ -86,7 +93,9 @@ class Refusal:
 
     Parameters used by convention: `project`, `image` ("stream:tag"), `profile` are ids; `field` is the user option at
     fault; `key` a resource name; `limit`, `used`, `requested`, `free`, `total` formatted amounts; `successor` an id;
-    `contact` plain text; `path` a folder; `lines` the last lines of a log; `server` a server's name.
+    `contact` plain text; `path` a folder; `claim` and `namespace` names in the cluster; `node` a machine of it;
+    `problem` what the cluster itself reports, in its own words; `lines` the last lines of a log; `server` a server's
+    name.
     """
 
     reason: Reason

@@ -87,13 +87,14 @@ _STATUS = {
     Reason.VOLUME_BUSY: 409,
     Reason.STORE_UNAVAILABLE: 503,
     Reason.QUOTA_UNKNOWN: 503,
+    Reason.API_UNAVAILABLE: 503,
 }
 
 
 def status_of(reason: Reason) -> int:
     """The HTTP status of an answer that refuses for `reason`: 4xx, or 503 where nothing but waiting helps.
 
-    JupyterHub counts a 5xx of its own spawn as a failure of the hub; these two are answered before a spawn begins.
+    JupyterHub counts a 5xx of its own spawn as a failure of the hub; it counts none that arrives as a SpawnException.
     """
     return _STATUS.get(reason, 403)
 
@@ -194,6 +195,12 @@ class _Voice:
     def lines(self) -> tuple[str, ...]:
         value = self.raw("lines")
         return value if isinstance(value, tuple) else ()
+
+    @property
+    def reported(self) -> str:
+        """What the cluster itself says, in its own words; empty where it says nothing."""
+        problem = self.word("problem")
+        return self.say("The cluster says: {problem}", problem=problem) if problem else ""
 
     def amount(self, name: str) -> str:
         return amount(self.word("key"), self.word(name), self.language)
@@ -521,9 +528,12 @@ def _storage_unusable(voice: _Voice) -> Message:
 
 
 def _dataset_missing(voice: _Voice) -> Message:
+    claim = voice.word("claim")
     return Message(
         voice.say("A dataset of this project is missing."),
-        voice.say("There is no folder {path}.", path=voice.word("path")),
+        voice.say("There is no claim {claim}.", claim=claim)
+        if claim
+        else voice.say("There is no folder {path}.", path=voice.word("path")),
     )
 
 
@@ -544,6 +554,24 @@ def _build_failed(voice: _Voice) -> Message:
     )
 
 
+def _image_pull_failed(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The image {image} could not be fetched.", image=voice.image),
+        voice.reported or voice.say("The cluster gave up fetching it."),
+        voice.say("Choose another image, or ask the admins of this hub."),
+        field="image",
+    )
+
+
+def _unschedulable(voice: _Voice) -> Message:
+    return Message(
+        voice.say("No machine takes {profile} right now.", profile=voice.profile),
+        voice.reported or voice.say("The cluster found no machine for it."),
+        voice.say("Choose another profile, or try again later."),
+        field="profile",
+    )
+
+
 def _start_failed(voice: _Voice) -> Message:
     quoted = voice.word("id")
     return Message(
@@ -558,6 +586,38 @@ def _server_died(voice: _Voice) -> Message:
         voice.say("{server} stopped by itself.", server=voice.server),
         voice.say("Its process ended, and nobody had asked it to. Your files are kept."),
         voice.say("Start it again. If it stops again, it may have used more memory than it has."),
+    )
+
+
+def _out_of_memory(voice: _Voice) -> Message:
+    limit = voice.word("limit")
+    return Message(
+        voice.say("{server} was stopped because it ran out of memory.", server=voice.server),
+        voice.say("It may use {limit} and asked for more. Files in your home are safe.", limit=limit)
+        if limit
+        else voice.say("It asked for more than it may use. Files in your home are safe."),
+        voice.say("Start it again with a larger profile, or with the same one and less data at a time."),
+    )
+
+
+def _evicted(voice: _Voice) -> Message:
+    return Message(
+        voice.say("The cluster stopped {server}.", server=voice.server),
+        voice.language.sentences(
+            voice.reported or voice.say("The machine needed its place."), voice.say("Files in your home are safe.")
+        ),
+        voice.say("Start it again, with the same or a larger profile."),
+    )
+
+
+def _node_lost(voice: _Voice) -> Message:
+    node = voice.word("node")
+    return Message(
+        voice.say("{server} was lost together with its machine.", server=voice.server),
+        voice.say("The machine {node} does not answer any more. Files in your home are safe.", node=node)
+        if node
+        else voice.say("The machine does not answer any more. Files in your home are safe."),
+        voice.say("Start it again, with the same or a larger profile: it gets another machine."),
     )
 
 
@@ -578,15 +638,21 @@ def _name_collision(voice: _Voice) -> Message:
 
 
 def _cluster_quota(voice: _Voice) -> Message:
+    namespace = voice.word("namespace")
+    amounts = {"limit": voice.amount("limit"), "used": voice.word("used"), "requested": voice.word("requested")}
+    way = voice.say("Choose a smaller profile, or try again when somebody has stopped a server.")
+    if voice.word("key") == STORAGE:
+        way = voice.say("Ask the admins of this hub.")
     return Message(
         voice.say("The cluster’s own quota does not allow this start."),
         voice.say(
-            "Limit of the cluster: {limit}, in use {used}, this start asks for {requested}.",
-            limit=voice.amount("limit"),
-            used=voice.word("used"),
-            requested=voice.word("requested"),
-        ),
-        voice.say("Choose a smaller profile, or try again when somebody has stopped a server."),
+            "Limit of the cluster in {namespace}: {limit}, in use {used}, this start asks for {requested}.",
+            namespace=namespace,
+            **amounts,
+        )
+        if namespace
+        else voice.say("Limit of the cluster: {limit}, in use {used}, this start asks for {requested}.", **amounts),
+        way,
         field="profile",
     )
 
@@ -594,8 +660,24 @@ def _cluster_quota(voice: _Voice) -> Message:
 def _cluster_denied(voice: _Voice) -> Message:
     return Message(
         voice.say("The cluster does not accept this server."),
-        voice.say("A rule of the cluster stands against it."),
+        voice.reported or voice.say("A rule of the cluster stands against it."),
         voice.say("Ask the admins of this hub."),
+    )
+
+
+def _namespace_missing(voice: _Voice) -> Message:
+    return Message(
+        voice.say("This project has no place in the cluster yet."),
+        voice.say("There is no namespace {namespace}.", namespace=voice.word("namespace")),
+        voice.say("Ask the admins of this hub."),
+    )
+
+
+def _api_unavailable(voice: _Voice) -> Message:
+    return Message(
+        voice.say("Nothing can be started right now."),
+        voice.say("The cluster does not answer right now. Nothing was lost."),
+        voice.say("Try again in a minute."),
     )
 
 
@@ -637,9 +719,16 @@ _SENTENCES: Mapping[Reason, Callable[[_Voice], Message]] = {
     Reason.START_FAILED: _start_failed,
     Reason.START_TIMEOUT: _start_timeout,
     Reason.SERVER_DIED: _server_died,
+    Reason.OUT_OF_MEMORY: _out_of_memory,
+    Reason.EVICTED: _evicted,
+    Reason.NODE_LOST: _node_lost,
+    Reason.IMAGE_PULL_FAILED: _image_pull_failed,
+    Reason.UNSCHEDULABLE: _unschedulable,
     Reason.NAME_COLLISION: _name_collision,
     Reason.CLUSTER_QUOTA: _cluster_quota,
     Reason.CLUSTER_DENIED: _cluster_denied,
+    Reason.NAMESPACE_MISSING: _namespace_missing,
+    Reason.API_UNAVAILABLE: _api_unavailable,
     Reason.STORE_UNAVAILABLE: _store_unavailable,
 }
 
@@ -649,6 +738,8 @@ def stage(name: str, language: Language | None = None) -> str:
     language = language or Language()
     names = {
         "admit": language.say("Reserve a place"),
+        "queue": language.say("Queued"),
+        "machine": language.say("Wait for a machine"),
         "storage": language.say("Prepare your folders"),
         "image": language.say("Prepare the image"),
         "start": language.say("Start the server"),
