@@ -18,7 +18,7 @@ from traitlets import Float, Int, List, Unicode
 from traitlets.config import SingletonConfigurable
 from traitlets.config.configurable import LoggingConfigurable
 
-from aihub.config import Loaded, SignIn
+from aihub.config import SHARED_PASSWORD, Loaded, SignIn
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.facts import Facts, Machine
 from aihub.findings import Finding
@@ -184,7 +184,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     async def open(self, adopted: Collection[str]) -> None:
         """Rebuild the ledger from what the last hub left and what is alive, then admit and follow the policy file."""
-        self._tasks = [
+        self._tasks = self._tasks or [
             asyncio.create_task(self._keep_on("the policy file", self.policy_file.watch)),
             asyncio.create_task(self._keep_on("overdue reservations", self._sweep)),
         ]
@@ -265,7 +265,13 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             project.role(person) is Role.INSTRUCTOR for project in self.policy.projects.values()
         )
         findings = tuple(f"{each.file}:{each.line}: {each.message}" for each in self.findings) if person.admin else ()
-        return Chrome(instructs, person.admin, findings, self._loaded_at if findings else None)
+        return Chrome(
+            instructs,
+            person.admin,
+            findings,
+            self._loaded_at if findings else None,
+            evaluation=person.admin and self.sign_in.method == SHARED_PASSWORD,
+        )
 
     def person(self, user: Any) -> Person:
         """The person that a user of the hub is."""

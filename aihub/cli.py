@@ -83,5 +83,59 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("/etc/aihub/settings/settings.yaml"),
+    show_default=True,
+    envvar="AIHUB_SETTINGS",
+    help="What the Helm chart tells the hub.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    default=[Path("/etc/aihub/policy")],
+    show_default=True,
+    envvar="AIHUB_CONFIG",
+    help="Policy file or folder; may be given several times.",
+)
+@click.option(
+    "--config",
+    "files",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Python file for JupyterHub, or a folder of them, read after AIHub's own settings.",
+)
+def hub(settings: Path, policy: tuple[Path, ...], files: tuple[Path, ...]) -> None:
+    """Run the hub in a pod of a cluster. The Helm chart does this.
+
+    
+    Example:
+      aihub hub --settings settings.yaml --policy policy.yaml
+    """  # noqa: D301 - click reads the character 
+    import yaml
+    from pydantic import ValidationError
+
+    from aihub.chart import Settings
+    from aihub.clusterhub import configured, serve
+    from aihub.config import load
+    from aihub.errors import PolicyFileError
+
+    try:
+        told = Settings.read(settings)
+        load(policy)
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        click.echo(f"aihub hub: {settings} cannot be used: {error}", err=True)
+        sys.exit(2)
+    except PolicyFileError as error:
+        print_findings(error.findings, err=True)
+        click.echo("aihub hub: the policy cannot be used, the hub was not started", err=True)
+        sys.exit(2)
+    scripts = [script for path in files for script in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    serve(told, configured(told, policy, tuple(scripts)))
+
+
 if __name__ == "__main__":
     main()

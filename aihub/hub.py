@@ -1,13 +1,15 @@
-"""The one place that writes JupyterHub's configuration: `setup(c, machine)`."""
+"""The one place that writes JupyterHub's configuration: `setup` for one machine, `setup_cluster` for Kubernetes."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from aihub import orphan
 from aihub.app import AIHub
+from aihub.chart import Settings
 from aihub.i18n import TEMPLATES, template_vars
 from aihub.idle import CULLER_SCOPES
 from aihub.machine import Machine
@@ -15,6 +17,13 @@ from aihub.scopes import DECIDE_SCOPE, READ_SCOPE
 
 DATABASE_URL = "AIHUB_DATABASE_URL"
 """Variable that names another database for AIHub's own tables than the SQLite file in the state folder."""
+
+
+HUB_DATABASE_URL = "AIHUB_HUB_DATABASE_URL"
+"""Variable that names another database for JupyterHub's tables; as `DATABASE_URL` from the environment: it is secret."""
+
+CLUSTER_STATE = Path("/srv/aihub")
+"""Where a hub in a pod keeps its databases: a volume."""
 
 
 def setup(c: Any, machine: Machine) -> None:
@@ -26,12 +35,70 @@ def setup(c: Any, machine: Machine) -> None:
     _keep_state(c, machine)
     _log_to_file(c, machine)
     _run_services(c)
-    _sign_in(c)
+    _sign_in(c, "aihub.auth.PersonaAuthenticator")
+    _start_processes(c)
     _start_servers(c)
     _show_pages(c)
     c.AIHub.policy_paths = [str(path) for path in machine.policy]
     # From the environment, because a PostgreSQL address holds a password.
     c.AIHub.database_url = os.environ.get(DATABASE_URL) or f"sqlite:///{machine.state.database}"
+
+
+def setup_cluster(c: Any, settings: Settings, policy: tuple[Path, ...], state: Path = CLUSTER_STATE) -> None:
+    """Configure a hub that runs in a cluster, as the chart's `settings` say.
+
+    `c` is a traitlets Config, `policy` are the policy files and folders. What `hub.config` of the values sets counts
+    over what is set here; what people may start is the policy's all the same.
+    """
+    _listen_in_cluster(c, settings)
+    c.JupyterHub.db_url = os.environ.get(HUB_DATABASE_URL) or f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    c.JupyterHub.upgrade_db = True
+    c.JupyterHub.log_level = "INFO"
+    _run_services(c, every=settings.cull.every if settings.cull.enabled else 0)
+    _sign_in(c, "aihub.auth.SharedPassword")
+    _start_pods(c, settings)
+    _start_servers(c)
+    _show_pages(c)
+    c.AIHub.policy_paths = [str(path) for path in policy]
+    c.AIHub.database_url = os.environ.get(DATABASE_URL) or f"sqlite:///{state / 'aihub.sqlite'}"
+    for name, traits in settings.hub.config.items():
+        c[name].update(traits)
+
+
+def _listen_in_cluster(c: Any, settings: Settings) -> None:
+    c.JupyterHub.bind_url = f"http://:8000{settings.hub.base_url}"
+    c.JupyterHub.hub_bind_url = "http://:8081"
+    c.JupyterHub.hub_connect_url = settings.hub_url
+    c.JupyterHub.concurrent_spawn_limit = settings.hub.concurrent_spawn_limit
+    c.JupyterHub.active_server_limit = settings.hub.active_server_limit
+    # Proxy and user servers outlive the hub.
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
+
+
+def _start_pods(c: Any, settings: Settings) -> None:
+    own = settings.singleuser
+    c.JupyterHub.spawner_class = "aihub.podspawner.AIHubSpawner"
+    c.Spawner.start_timeout = own.start_timeout
+    c.Spawner.poll_interval = 10
+    c.KubeSpawner.namespace = settings.user_namespace
+    # Homes are AIHub's to make, and nobody's to delete (upstream.md 19).
+    c.KubeSpawner.storage_pvc_ensure = False
+    c.KubeSpawner.delete_pvc = False
+    c.KubeSpawner.image_pull_policy = own.image_pull_policy or None
+    c.KubeSpawner.image_pull_secrets = own.image_pull_secrets
+    c.KubeSpawner.priority_class_name = own.priority_class_name
+    c.KubeSpawner.scheduler_name = own.scheduler_name or None
+    c.KubeSpawner.node_selector = own.node_selector
+    c.KubeSpawner.tolerations = own.tolerations
+    c.KubeSpawner.extra_labels = own.extra_labels
+    c.KubeSpawner.extra_annotations = own.extra_annotations
+    c.KubeSpawner.environment = own.extra_env
+    c.KubeSpawner.volumes = own.extra_volumes
+    c.KubeSpawner.volume_mounts = own.extra_volume_mounts
+    c.KubeSpawner.extra_pod_config = own.extra_pod_spec
 
 
 def _listen(c: Any, machine: Machine) -> None:
@@ -53,8 +120,8 @@ def _keep_state(c: Any, machine: Machine) -> None:
     c.JupyterHub.cleanup_proxy = True
 
 
-def _sign_in(c: Any) -> None:
-    c.JupyterHub.authenticator_class = "aihub.auth.PersonaAuthenticator"
+def _sign_in(c: Any, authenticator: str) -> None:
+    c.JupyterHub.authenticator_class = authenticator
     # Rights are those of the moment of the start, not of the sign-in.
     c.Authenticator.refresh_pre_spawn = True
     # A persona's groups are a look into memory: a changed policy file counts from the next page on.
@@ -65,14 +132,17 @@ def _sign_in(c: Any) -> None:
     }
 
 
-def _start_servers(c: Any) -> None:
+def _start_processes(c: Any) -> None:
     c.JupyterHub.spawner_class = "aihub.local.LocalSpawner"
     # -P: a `random.py` in a home is not the server's.
     c.Spawner.cmd = [sys.executable, "-P", "-m", "aihub.userserver"]
-    c.Spawner.default_url = "/lab"
     c.Spawner.poll_interval = 5
     # Each stage of a start has its own deadline; this is the bound around them all (upstream.md 22).
     c.Spawner.start_timeout = 3600
+
+
+def _start_servers(c: Any) -> None:
+    c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = 60
     # A student's refused start must not be able to end the hub (upstream.md 2).
     c.Spawner.consecutive_failure_limit = 0
@@ -109,12 +179,14 @@ def _log_to_file(c: Any, machine: Machine) -> None:
     }
 
 
-def _run_services(c: Any) -> None:
-    culler = orphan.command("aihub.cull")
-    c.JupyterHub.services = [{"name": "idle-culler", "command": culler}]
-    c.JupyterHub.load_roles = [
-        # People get our scopes; the token of a running server has the role "server" and gets none of them.
-        {"name": "user", "scopes": ["self", READ_SCOPE, DECIDE_SCOPE]},
+def _run_services(c: Any, every: int = 30) -> None:
+    """Roles, and the service that looks for idle servers every so many seconds; 0: nobody does."""
+    # People get our scopes; the token of a running server has the role "server" and gets none of them.
+    c.JupyterHub.load_roles = [{"name": "user", "scopes": ["self", READ_SCOPE, DECIDE_SCOPE]}]
+    if not every:
+        return
+    c.JupyterHub.services = [{"name": "idle-culler", "command": orphan.command("aihub.cull", "--every", str(every))}]
+    c.JupyterHub.load_roles += [
         {
             "name": "idle-culler",
             "scopes": list(CULLER_SCOPES),

@@ -92,7 +92,7 @@ class Kube:
             if error.status not in (404, 409):
                 raise
 
-    async def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Document], str]:
+    async def all(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Document], str]:
         """All objects there are now, and the version up to which they are known. A strong read. Raises KubeError."""
         query = [("labelSelector", labels), ("fieldSelector", fields)]
         answer = await self._send("GET", path, query=[(key, value) for key, value in query if value])
@@ -274,7 +274,7 @@ class View:
         self.problem = error
 
     async def _list(self) -> str:
-        items, version = await self._kube.list(self.path, labels=self._labels, fields=self._fields)
+        items, version = await self._kube.all(self.path, labels=self._labels, fields=self._fields)
         if self._keep:
             self.objects = {each["metadata"]["name"]: each for each in items}
         self.problem = None

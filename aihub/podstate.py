@@ -173,7 +173,8 @@ def _cause(pod: Document, server: str, disrupted: Document, terminated: Document
 
 def _memory_limit(pod: Document) -> str:
     containers = (each for each in pod["spec"].get("containers", ()) if each.get("name") == MAIN)
-    limit: str = next(containers, {}).get("resources", {}).get("limits", {}).get("memory", "")
+    container: Document = next(containers, {})
+    limit: str = container.get("resources", {}).get("limits", {}).get("memory", "")
     return limit
 
 
