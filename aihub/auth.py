@@ -1,32 +1,60 @@
 """Sign-in, and the seam behind it: a name, groups, and whether somebody is an admin.
 
-`PersonaAuthenticator` is sign-in on one machine: the personas of the policy file, one click each and no password,
-which is why such a hub listens on loopback only. Every sign-in method registers the same routes (`get_handlers`):
-those come before the hub's own, so our spawn pages and server API take the place of the stock ones (upstream.md 7).
+Every method takes who is who from the policy file (`PolicySignIn`):
+
+- `PersonaAuthenticator`: one click and no password, on one machine, which is why such a hub listens on loopback only;
+- `SharedPassword`: one password for everybody and one for admins, for evaluation.
+
+All register the same routes (`get_handlers`), before the hub's own, so our pages and server API take the place of the
+stock ones (upstream.md 7).
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
+from jupyterhub.orm import new_token
 from traitlets import default
 
 from aihub.app import AIHub
+from aihub.config import LOCAL, SHARED_PASSWORD, Persona, SignIn
+from aihub.passwords import Brake, Passwords, door, same
+from aihub.policyfile import normalised_user
 
-__all__ = ["PersonaAuthenticator"]
+__all__ = ["PersonaAuthenticator", "PolicySignIn", "SharedPassword", "SignInMethodError"]
 
 
-class PersonaAuthenticator(Authenticator):
-    """Signs people in as one of the personas that the policy file lists."""
+class SignInMethodError(Exception):
+    """The policy file asks for another sign-in method than the hub was started with."""
+
+
+class PolicySignIn(Authenticator):
+    """What every method shares: groups and admins are those of the policy file, now, and nobody else is let in."""
+
+    method: str
+
+    @abstractmethod
+    def listed(self, sign_in: SignIn) -> Mapping[str, Persona]:
+        """Who signs in by this method, whatever the method of a file read later is."""
+
+    @abstractmethod
+    def login_page(self) -> type:
+        """The handler of the sign-in page."""
 
     @default("manage_groups")
     def _manage_groups(self) -> bool:
         return True
 
-    @default("allow_all")
-    def _allow_all(self) -> bool:
-        # Who is no persona is not authenticated at all.
+    @default("any_allow_config")
+    def _any_allow_config(self) -> bool:
+        # `check_allowed` is the rule; the hub would warn that there is none.
         return True
 
     @default("auto_login")
@@ -35,26 +63,145 @@ class PersonaAuthenticator(Authenticator):
 
     @default("auth_refresh_strict")
     def _auth_refresh_strict(self) -> bool:
-        # The policy file always answers: who is no persona any more starts nothing by a token either.
+        # The policy file always answers: who is not listed any more starts nothing by a token either.
         return True
 
-    async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:  # noqa: ARG002  # the hub's signature
-        """The identity of the persona that was clicked; None for any other name."""
-        return _identity(data.get("username", ""))
+    def check_allow_config(self) -> None:
+        """The stock checks and ours, when the hub starts. Raises SignInMethodError."""
+        super().check_allow_config()
+        self.check_method()
+
+    def check_method(self) -> None:
+        """Raise SignInMethodError when the policy file asks for another method."""
+        asked = AIHub.instance().sign_in.method
+        if asked != self.method:
+            raise SignInMethodError(f"signIn.method is {asked}, and this hub was started for {self.method}")
+
+    def check_allowed(self, username: str, authentication: Any = None) -> bool:  # noqa: ARG002  # the hub's signature
+        """Whether the policy file lists `username`."""
+        return self.person(username) is not None
 
     async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool | dict[str, Any]:  # noqa: ARG002  # the hub's signature
-        """Groups follow the policy file; somebody who is no persona any more signs in again."""
-        return _identity(user.name) or False
+        """Groups follow the policy file; somebody whom it does not list any more signs in again."""
+        person = self.person(user.name)
+        return False if person is None else _identity(person)
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         """All routes of AIHub, before those of the sign-in method and of the hub."""
         from aihub.handlers import routes  # noqa: PLC0415  # needs the custom scopes, which exist only by now
 
-        return [*routes(), *super().get_handlers(app)]
+        return [(r"/login", self.login_page()), *routes(), *super().get_handlers(app)]
+
+    def person(self, name: str) -> Persona | None:
+        """Whom the policy file lists by that normalised name."""
+        return self.listed(AIHub.instance().sign_in).get(name)
 
 
-def _identity(name: str) -> dict[str, Any] | None:
-    persona = AIHub.instance().sign_in.personas.get(name)
-    if persona is None:
-        return None
-    return {"name": name, "groups": sorted(persona.groups), "admin": persona.admin}
+class PersonaAuthenticator(PolicySignIn):
+    """Signs people in as one of the personas that the policy file lists."""
+
+    method = LOCAL
+
+    def listed(self, sign_in: SignIn) -> Mapping[str, Persona]:
+        """The personas."""
+        return sign_in.personas
+
+    def login_page(self) -> type:
+        """One button for each persona."""
+        from aihub.handlers.sign_in import PersonaSignIn  # noqa: PLC0415  # as above
+
+        return PersonaSignIn
+
+    async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:  # noqa: ARG002  # the hub's signature
+        """The identity of the persona that was clicked; None for any other name."""
+        person = self.person(data.get("username", ""))
+        return None if person is None else _identity(person)
+
+
+class SharedPassword(PolicySignIn, SharedPasswordAuthenticator):
+    """Signs in the people of the policy file, with one password for everybody and one for admins. For evaluation only.
+
+    `user_password` and `admin_password` are those of the environment (`aihub.passwords`). Whoever knows the first can
+    be anybody but an admin.
+    """
+
+    method = SHARED_PASSWORD
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.brake = Brake()
+        self.clock: Callable[[], float] = time.monotonic
+        self.sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    @default("user_password")
+    def _user_password(self) -> str:
+        return Passwords.of(os.environ).user
+
+    @default("admin_password")
+    def _admin_password(self) -> str:
+        return Passwords.of(os.environ).admin
+
+    def listed(self, sign_in: SignIn) -> Mapping[str, Persona]:
+        """The people."""
+        return sign_in.people
+
+    def login_page(self) -> type:
+        """A form with name and password."""
+        from aihub.handlers.sign_in import PasswordSignIn  # noqa: PLC0415  # as above
+
+        return PasswordSignIn
+
+    def check_allow_config(self) -> None:
+        """Raise SignInMethodError, or PasswordError when the hub has no good passwords, as it starts.
+
+        The stock checks are left out: they miss admins in the configuration, and ours are in the policy file.
+        """
+        self.check_method()
+        Passwords(self.user_password or "", self.admin_password or "")
+
+    async def authenticate(self, handler: Any, data: Any) -> dict[str, Any] | None:
+        """The identity of a listed person whose password is right; None for anybody else.
+
+        Raises TooManyAttemptsError, without looking at the password, when somebody guesses at the name.
+        """
+        given = data if isinstance(data, dict) else {}
+        name, password = (str(given.get(field, "")) for field in ("username", "password"))
+        name = normalised_user(name)
+        guessed = door(name, handler.request.remote_ip if handler is not None else None)
+        wait = self.brake.attempt(guessed, self.clock())
+        if wait:
+            await self.sleep(wait)
+        person = self.person(name)
+        admin = person is not None and person.admin
+        if not same(password, self.admin_password if admin else self.user_password) or person is None:
+            self.brake.wrong(guessed, self.clock())
+            return None
+        self.brake.right(guessed)
+        user = handler.find_user(name) if handler is not None else None
+        if user is not None and admin and not user.admin:
+            end_sessions(user)
+        return _identity(person)
+
+    async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool | dict[str, Any]:
+        """As for every method; but who has become an admin signs in again, with the password of admins."""
+        person = self.person(user.name)
+        if person is not None and person.admin and not user.admin:
+            end_sessions(user)
+            return False
+        return await super().refresh_user(user, handler, **kwargs)
+
+
+def end_sessions(user: Any) -> None:
+    """End what was begun in the name of a user who becomes an admin: until now everybody could sign in as them.
+
+    Sessions end, and tokens that have all rights of their owner; the tokens of running servers never have.
+    """
+    user.orm_user.cookie_id = new_token()
+    for token in list(user.orm_user.api_tokens):
+        if "inherit" in token.scopes:
+            user.db.delete(token)
+    user.db.commit()
+
+
+def _identity(person: Persona) -> dict[str, Any]:
+    return {"name": person.name, "groups": sorted(person.groups), "admin": person.admin}

@@ -30,6 +30,7 @@ from aihub.text import Text
 from aihub.validation import validate
 
 __all__ = [
+    "LOCAL",
     "SHARED_PASSWORD",
     "UNREADABLE",
     "ClusterSettings",
@@ -44,8 +45,8 @@ __all__ = [
     "strict_schema",
 ]
 
-SHARED_PASSWORD = "sharedPassword"  # noqa: S105  # the name of a method
-"""The method of sign-in with one password for all."""
+LOCAL, SHARED_PASSWORD = "local", "sharedPassword"
+"""The methods of sign-in: personas with one click, and one password for all."""
 
 UNREADABLE = "unreadable"
 """Code of the finding for a file that cannot be opened at all."""
@@ -68,7 +69,7 @@ class Persona:
 class SignIn:
     """How people sign in. `personas` (with one click) and `people` (with a password) are by normalised user name."""
 
-    method: str = "local"
+    method: str = LOCAL
     personas: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
     admins: Membership = Membership()
     people: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))

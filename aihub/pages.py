@@ -6,6 +6,7 @@ language. Functions here take what the handlers know and read no clock, file or 
 | template                   | `page`       |                                                                |
 |----------------------------|--------------|----------------------------------------------------------------|
 | aihub/sign_in.html         | SignInPage   | `persona_card` for each card                                   |
+| aihub/sign_in_password.html | PasswordPage |                                                               |
 | aihub/home.html            | HomePage     | `home_page`                                                    |
 | aihub/spawn.html           | SpawnPage    | `aihub.form.spawn_page`; launch links and empty states too     |
 | aihub/progress.html        | ProgressPage | `progress_page`                                                |
@@ -21,6 +22,7 @@ POST forms, each with `_xsrf`; addresses are below the hub's base URL:
 | address                    | fields                                                                   |
 |----------------------------|--------------------------------------------------------------------------|
 | `SignInPage.action`        | persona, next                                                            |
+| `PasswordPage.action`      | username, password, next                                                 |
 | `SpawnPage.action`         | see `aihub.submission`                                                   |
 | aihub/stop                 | user, server ("" is the default server), next                            |
 | aihub/cancel               | user, server                                                             |
@@ -52,6 +54,7 @@ __all__ = [
     "HomePage",
     "LogLine",
     "NotRunning",
+    "PasswordPage",
     "Persona",
     "ProgressPage",
     "ProjectsPage",
@@ -78,7 +81,7 @@ class Chrome:
 
     `projects` shows the link to the project pages (instructors and admins), `admin` the one to the hub's admin page.
     `findings` are those of a policy file that is not in force (for admins only), `in_force_since` when the one in
-    force was read.
+    force was read. `evaluation` says, to admins, that the way of signing in is for evaluation only.
     """
 
     projects: bool = False
@@ -86,6 +89,7 @@ class Chrome:
     findings: tuple[str, ...] = ()
     in_force_since: datetime | None = None
     announcements: tuple[Text, ...] = ()
+    evaluation: bool = False
 
 
 # --- sign-in, and servers that do not run ----------------------------------------------------------------------------
@@ -108,6 +112,16 @@ class SignInPage:
     personas: tuple[Persona, ...]
     action: str
     next: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordPage:
+    """Sign-in with a password: as `SignInPage`, and the name as it was typed the last time."""
+
+    action: str
+    next: str = ""
+    name: str = ""
     error: str = ""
 
 

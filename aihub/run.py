@@ -11,6 +11,7 @@ from traitlets.config import Config
 
 from aihub import config, hub, node, preflight, processes, state
 from aihub.machine import Machine, demo_policy
+from aihub.passwords import PasswordError, Passwords
 from aihub.preflight import CannotRun
 from aihub.serve import HubFailed, serve
 
@@ -26,7 +27,7 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
     preflight.check_python(sys.version_info[:2])
     ip = preflight.check_address(ip)
     policy = policy or (demo_policy(),)
-    config.load(policy)
+    authenticator = _authenticator(config.load(policy).sign_in.method)
     try:
         folder = state.open_state(state_dir)
         lock = state.lock_state(folder)
@@ -39,11 +40,22 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
         machine = _settle(ip, port, folder, policy, say)
         settings = Config()
         hub.setup(settings, machine)
+        settings.JupyterHub.authenticator_class = authenticator
         say("Starting the hub …")
         try:
             serve(settings, machine, say)
         except HubFailed as error:
             raise HubFailed(f"the hub could not start: {error}; the whole story is in {folder.hub_log}") from error
+
+
+def _authenticator(method: str) -> str:
+    if method != config.SHARED_PASSWORD:
+        return "aihub.auth.PersonaAuthenticator"
+    try:
+        Passwords.of(os.environ)
+    except PasswordError as error:
+        raise CannotRun(str(error)) from error
+    return "aihub.auth.SharedPassword"
 
 
 def _settle(ip: str, port: int, folder: state.State, policy: tuple[Path, ...], say: Say) -> Machine:

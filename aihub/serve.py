@@ -13,6 +13,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets.config import Config
 
 from aihub.app import AIHub
+from aihub.config import SHARED_PASSWORD
 from aihub.local import LocalSite
 from aihub.machine import Machine
 from aihub.processes import ProcessRecord
@@ -75,9 +76,10 @@ class MachineHub(JupyterHub):
         if early:
             await self.shutdown_cancel_tasks(early[0])
             return
-        personas = ", ".join(AIHub.instance().sign_in.personas)
+        sign_in = AIHub.instance().sign_in
+        how = "with a shared password" if sign_in.method == SHARED_PASSWORD else "with one click, without a password,"
         self.say(f"\nAIHub is ready: {self.machine.url}")
-        self.say(f"Sign in with one click, without a password, as one of: {personas}. Ctrl-C stops everything.")
+        self.say(f"Sign in {how} as one of: {', '.join(sign_in.listed)}. Ctrl-C stops everything.")
 
     async def shutdown_cancel_tasks(self, sig: signal.Signals | None = None) -> None:
         """Stop once, however often the signal comes."""

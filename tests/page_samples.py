@@ -22,6 +22,7 @@ from aihub.pages import (
     Chrome,
     LogLine,
     NotRunning,
+    PasswordPage,
     ServerFacts,
     ServerState,
     SignInPage,
@@ -369,8 +370,14 @@ def sign_in(language: Language, mark: Mark = unmarked) -> Any:
     return SignInPage(tuple(cards), "/hub/login", mark("/hub/home"), mark("No such persona."))
 
 
+def sign_in_password(_language: Language, mark: Mark = unmarked) -> Any:
+    """A wrong password."""
+    return PasswordPage("/hub/login", mark("/hub/home"), mark("ada"), mark("The name or the password is wrong."))
+
+
 PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "sign-in": ("aihub/sign_in.html", sign_in),
+    "sign-in-password": ("aihub/sign_in_password.html", sign_in_password),
     "home": ("aihub/home.html", home),
     "home-empty": ("aihub/home.html", home_empty),
     "spawn": ("aihub/spawn.html", spawn),

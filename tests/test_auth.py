@@ -13,8 +13,9 @@ from jupyterhub.apihandlers import default_handlers as hub_api
 
 from aihub.app import AIHub
 from aihub.auth import PersonaAuthenticator
-from aihub.handlers.home import HomePage, SignIn
+from aihub.handlers.home import HomePage
 from aihub.handlers.server_api import ServerHandler
+from aihub.handlers.sign_in import PersonaSignIn
 from aihub.handlers.spawn import ProgressPage, StartPage
 from tests.hub_rig import FakeSite, hub_user, loaded_aihub
 
@@ -47,7 +48,7 @@ async def test_nobody_else_signs_in(aihub: AIHub, authenticator: PersonaAuthenti
 
 
 async def test_the_hub_s_own_steps_keep_the_identity(aihub: AIHub, authenticator: PersonaAuthenticator) -> None:
-    """With `manage_groups` and `allow_all` as they are here, its checks admit a persona and keep the groups."""
+    """As it is set here, its checks admit a persona and keep the groups."""
     signed_in = await authenticator.get_authenticated_user(None, {"username": "Ada".lower()})
     assert signed_in is not None
     assert (signed_in["name"], signed_in["groups"], signed_in["admin"]) == ("ada", ["/club", "/students"], False)
@@ -73,7 +74,7 @@ async def test_groups_follow_the_policy_file_and_who_is_gone_signs_in_again(
 # --- routes ----------------------------------------------------------------------------------------------------------
 
 TAKEN_OVER = [
-    ("/login", SignIn),
+    ("/login", PersonaSignIn),
     ("/home", HomePage),
     ("/spawn", StartPage),
     ("/spawn/ada", StartPage),
@@ -102,7 +103,7 @@ def test_our_handlers_stand_where_the_hub_has_its_own(
     assert first([*ours, *stock], path) is handler
     behind = first(stock, path)
     if behind is not None:
-        assert issubclass(handler, behind) or handler in {SignIn, HomePage, ProgressPage}
+        assert issubclass(handler, behind) or handler in {PersonaSignIn, HomePage, ProgressPage}
 
 
 def test_no_address_of_the_hub_that_starts_a_server_is_left_to_it(authenticator: PersonaAuthenticator) -> None:

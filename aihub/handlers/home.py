@@ -1,12 +1,10 @@
-"""Sign-in and home: a person's servers, with how they are and how they ended."""
+"""Home: a person's servers, with how they are and how they ended."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
-from jupyterhub.handlers.login import LoginHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_path_join
 from tornado import web
@@ -18,43 +16,9 @@ from aihub.handlers.server_api import forget_server
 from aihub.idle import stops_at
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
-from aihub.projects import Person, Role
+from aihub.projects import Role
 
-__all__ = ["ForgetServer", "HomePage", "SignIn", "aware", "routes", "server_state", "stop_time"]
-
-
-class SignIn(PageHandler, LoginHandler):
-    """The personas of this machine, one click each."""
-
-    def _render(self, login_error: str | None = None, username: str | None = None, **_kwargs: Any) -> Awaitable[str]:  # noqa: ARG002  # the hub's signature
-        projects = self.aihub.policy.projects.values()
-        personas = tuple(
-            pages.persona_card(
-                Person(persona.name, persona.groups, persona.admin),
-                self.language.text(persona.display_name),
-                projects,
-                self.language,
-            )
-            for persona in self.aihub.sign_in.personas.values()
-        )
-        page = pages.SignInPage(
-            personas,
-            action=url_path_join(self.hub.base_url, "login"),
-            next=self.get_argument("next", ""),
-            error=self.language.say("This persona does not exist any more.") if login_error else "",
-        )
-        rendered: Awaitable[str] = self.render_template("aihub/sign_in.html", page=page)
-        return rendered
-
-    async def post(self) -> None:
-        """Sign in as the persona that was clicked."""
-        user = await self.login_user({"username": self.get_body_argument("persona", "")})
-        if user is None:
-            self.set_status(403)
-            self.finish(await self._render(login_error="unknown"))
-            return
-        self._jupyterhub_user = user
-        self.redirect(self.get_next_url(user))
+__all__ = ["ForgetServer", "HomePage", "aware", "routes", "server_state", "stop_time"]
 
 
 class HomePage(PageHandler):
@@ -171,5 +135,5 @@ def aware(at: datetime | None) -> datetime | None:
 
 
 def routes() -> list[tuple[str, Any]]:
-    """`login`, `home` and `aihub/forget`."""
-    return [(r"/login", SignIn), (r"/home", HomePage), (r"/aihub/forget", ForgetServer)]
+    """`home` and `aihub/forget`."""
+    return [(r"/home", HomePage), (r"/aihub/forget", ForgetServer)]
