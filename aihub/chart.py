@@ -8,6 +8,7 @@ holds both together.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_len
 Count = Annotated[int, Field(ge=0)]
 Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]
+_ONE_WRITER: list[AccessMode] = ["ReadWriteOnce"]
 PullPolicy = Literal["", "Always", "IfNotPresent", "Never"]
 
 
@@ -68,7 +70,7 @@ class ClaimModel(Model):
         default="", title="Storage class", description="Empty: the cluster's default class. `-` means the class ''."
     )
     access_modes: list[AccessMode] = Field(
-        default_factory=lambda: ["ReadWriteOnce"], title="Access modes", description="accessModes of the claim."
+        default_factory=_ONE_WRITER.copy, title="Access modes", description="accessModes of the claim."
     )
     annotations: Labels = Field(default_factory=dict, title="Annotations", description="Annotations of the claim.")
     existing_claim: str = Field(
@@ -152,6 +154,20 @@ class CoreNetworkPolicyModel(Model):
     egress: EgressModel = Field(default_factory=EgressModel, title="Egress", description="Outgoing connections.")
 
 
+_PRIVATE = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"]
+_PRIVATE6 = [
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+    "64:ff9b::a00:0/104",
+    "64:ff9b::6440:0/106",
+    "64:ff9b::a9fe:0/112",
+    "64:ff9b::ac10:0/108",
+    "64:ff9b::c0a8:0/112",
+    "64:ff9b::7f00:0/104",
+]
+
+
 class UserEgressModel(EgressModel):
     """Where user servers may connect to. DNS and the hub are always allowed."""
 
@@ -159,21 +175,14 @@ class UserEgressModel(EgressModel):
         default=True, title="Outside", description="Allow every address except private and metadata ones."
     )
     blocked: list[Cidr] = Field(
-        default_factory=lambda: [
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-            "127.0.0.0/8",
-        ],
+        default_factory=_PRIVATE.copy,
         title="Blocked",
         description="IPv4 ranges that `outside` does not open. Add the API server and the nodes if they have others.",
     )
     blocked6: list[Cidr] = Field(
-        default_factory=lambda: ["fc00::/7", "fe80::/10", "::1/128", "::ffff:0:0/96", "64:ff9b::/96"],
+        default_factory=_PRIVATE6.copy,
         title="Blocked, IPv6",
-        description="IPv6 ranges that `outside` does not open.",
+        description="IPv6 ranges that `outside` does not open, those of NAT64 among them.",
     )
 
 
@@ -499,6 +508,21 @@ class PolicyCheckModel(Model):
     )
 
 
+class TestsModel(Model):
+    """`helm test`: hub, pages, rights, storage, and a real start and stop."""
+
+    enabled: bool = Field(default=True, title="Enabled", description="Whether there is something to test with.")
+    user: str = Field(
+        default="",
+        title="User",
+        description="Who starts a server: one of aihub.signIn.people who is no admin; empty: nothing is started.",
+    )
+    project: str = Field(default="", title="Project", description="Empty: the person's only one.")
+    image: str = Field(default="", title="Image", description="stream:tag; empty: the project's default.")
+    profile: str = Field(default="", title="Profile", description="Empty: the project's default.")
+    timeout: int = Field(default=600, ge=10, title="Timeout", description="Seconds for the start.")
+
+
 class Values(Model):
     """The values of the chart."""
 
@@ -506,13 +530,19 @@ class Values(Model):
         default="", max_length=40, title="Full name", description="Begins the names of all objects; empty: the release."
     )
     global_: KubernetesObject = Field(
-        default_factory=dict, alias="global", title="Global", description="Not used; Helm sets it in sub-charts."
+        default_factory=dict, alias="global", title="Global", description="Not used; Helm sets it in charts of charts."
     )
     aihub: PolicyDocument = Field(
         default_factory=PolicyDocument,
         title="Policy",
         description="The policy file: what people may start, and with whose means. It reaches the hub without a "
         "restart, except `signIn`. Described in the reference of the policy file.",
+    )
+    image_stream_documents: dict[FileName, str] = Field(
+        default_factory=dict,
+        title="Image stream documents",
+        description="Documents of image.openshift.io/v1 ImageStreams by name, read beside `aihub.imageStreams`; "
+        "`--set-file` reads them from files.",
     )
     image_pull_secrets: list[str] = Field(
         default_factory=list,
@@ -543,6 +573,7 @@ class Values(Model):
     policy_check: PolicyCheckModel = Field(
         default_factory=PolicyCheckModel, title="Policy check", description="`aihub check` before an install."
     )
+    tests: TestsModel = Field(default_factory=TestsModel, title="Tests", description="What `helm test` does.")
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -621,26 +652,23 @@ def values_schema() -> dict[str, Any]:
     return {**head, **{key: value for key, value in body.items() if key != "title"}}
 
 
+_LOOKAHEAD = re.compile(r"\(\?[=!](?:[^()\\]|\\.|\([^()]*\))*\)")
+
+
 def _for_helm(node: Any) -> Any:
     """A schema node with the patterns that Go's regular expressions know: they have no look-ahead.
 
-    What the look-aheads forbid is left to `aihub check`, except that a duration is not empty.
+    What a look-ahead forbids is left to `aihub check`, except that the text is not empty.
     """
     if isinstance(node, list):
         return [_for_helm(each) for each in node]
     if not isinstance(node, dict):
         return node
-    node = {_without_lookahead(key): _for_helm(value) for key, value in node.items()}
+    node = {_LOOKAHEAD.sub("", key): _for_helm(value) for key, value in node.items()}
     pattern = node.get("pattern")
-    if isinstance(pattern, str) and "(?" in pattern:
-        node |= {"pattern": _without_lookahead(pattern), "minLength": 1}
+    if isinstance(pattern, str) and _LOOKAHEAD.search(pattern):
+        node |= {"pattern": _LOOKAHEAD.sub("", pattern), "minLength": 1}
     return node
-
-
-def _without_lookahead(pattern: str) -> str:
-    for lookahead in ("(?=[0-9])", r"(?!\.\.?$)"):
-        pattern = pattern.replace(lookahead, "")
-    return pattern
 
 
 if __name__ == "__main__":

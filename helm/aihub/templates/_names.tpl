@@ -10,6 +10,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* For objects of the whole cluster, of which two releases must not share one. */}}
+{{- define "aihub.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "aihub.fullname" .) -}}
+{{- end -}}
+
 {{- define "aihub.serviceAccount" -}}
 {{- .Values.hub.serviceAccount.name | default (printf "%s-hub" (include "aihub.fullname" .)) -}}
 {{- end -}}
@@ -45,4 +50,11 @@
 
 {{- define "aihub.proxyApiUrl" -}}
 {{- printf "http://%s-proxy-api.%s:8001" (include "aihub.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* Nothing, or a failure: the argument is {"key": values key, "name": namespace, "known": [namespaces]}. */}}
+{{- define "aihub.knownNamespace" -}}
+{{- if not (has .name .known) -}}
+{{- fail (printf "%s.%s is no namespace of user servers: use one of %s" .key .name (join ", " .known)) -}}
+{{- end -}}
 {{- end -}}

@@ -27,7 +27,7 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{/* Where hub, proxy and the chart's jobs run, and with which secrets they are fetched. */}}
-{{- define "aihub.corePlacement" -}}
+{{- define "aihub.placement" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
 {{- range . }}
@@ -43,8 +43,13 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .Values.scheduling.corePods.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* The same for pods that come after the priority classes. */}}
+{{- define "aihub.corePlacement" -}}
+{{- include "aihub.placement" . }}
 {{- if .Values.scheduling.podPriority.enabled }}
-priorityClassName: {{ include "aihub.fullname" . }}-core
+priorityClassName: {{ include "aihub.clusterName" . }}-core
 {{- end }}
 {{- end -}}
 

@@ -1,6 +1,6 @@
 {{/* settings.yaml, as aihub.chart.Settings reads it. */}}
 {{- define "aihub.settings" -}}
-{{- $priority := ternary (printf "%s-user" (include "aihub.fullname" .)) "" .Values.scheduling.podPriority.enabled -}}
+{{- $priority := ternary (printf "%s-user" (include "aihub.clusterName" .)) "" .Values.scheduling.podPriority.enabled -}}
 {{- $user := .Values.singleuser -}}
 {{- dict
   "instance" (printf "%s/%s" .Release.Namespace .Release.Name)

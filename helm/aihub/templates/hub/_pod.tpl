@@ -43,6 +43,9 @@ containers:
       - {name: settings, mountPath: /etc/aihub/settings, readOnly: true}
       - {name: policy, mountPath: /etc/aihub/policy, readOnly: true}
       - {name: extra-config, mountPath: /etc/aihub/config.d, readOnly: true}
+      {{- if .Values.imageStreamDocuments }}
+      - {name: imagestreams, mountPath: /etc/aihub/imagestreams, readOnly: true}
+      {{- end }}
       {{- with .Values.hub.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -61,6 +64,10 @@ volumes:
     configMap: {name: {{ include "aihub.fullname" . }}-policy}
   - name: extra-config
     configMap: {name: {{ include "aihub.fullname" . }}-extra-config}
+  {{- if .Values.imageStreamDocuments }}
+  - name: imagestreams
+    configMap: {name: {{ include "aihub.fullname" . }}-imagestreams}
+  {{- end }}
   {{- with .Values.hub.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
