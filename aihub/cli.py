@@ -10,6 +10,7 @@ import click
 from aihub import __version__
 from aihub.cli_images import images
 from aihub.cli_policy import check, print_findings, schema, why
+from aihub.cli_secrets import secrets
 
 # Imports of what a command needs stand inside it: `aihub version` must not wait for JupyterHub to load.
 # ruff: noqa: PLC0415
@@ -23,6 +24,7 @@ def main() -> None:
 main.add_command(check)
 main.add_command(images)
 main.add_command(schema)
+main.add_command(secrets)
 main.add_command(why)
 
 
@@ -111,10 +113,10 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
 def hub(settings: Path, policy: tuple[Path, ...], files: tuple[Path, ...]) -> None:
     """Run the hub in a pod of a cluster. The Helm chart does this.
 
-    
+    \b
     Example:
       aihub hub --settings settings.yaml --policy policy.yaml
-    """  # noqa: D301 - click reads the character 
+    """
     import yaml
     from pydantic import ValidationError
 
