@@ -71,7 +71,7 @@ class Site(Protocol):
         """
 
     async def gone(self, entry: Entry) -> Collection[str] | None:
-        """Whether the server of an overdue reservation, or one that lingers, is gone for good; see `Admissions.sweep`."""
+        """Whether the server of an overdue reservation, or one that lingers, is gone; see `Admissions.sweep`."""
 
 
 @dataclass(frozen=True, slots=True)

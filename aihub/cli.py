@@ -116,7 +116,7 @@ def hub(settings: Path, policy: tuple[Path, ...], files: tuple[Path, ...]) -> No
     \b
     Example:
       aihub hub --settings settings.yaml --policy policy.yaml
-    """
+    """  # noqa: D301 - click reads the character \b
     import yaml
     from pydantic import ValidationError
 

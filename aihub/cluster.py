@@ -68,7 +68,7 @@ class Namespace:
         """Grows with every change of a pod."""
         self._tasks = [asyncio.ensure_future(view.follow()) for view in (self.pods, self.events)]
 
-    def _changed(self, pod: Document | None, deleted: bool) -> None:  # noqa: FBT001  # the view calls it so
+    def _changed(self, pod: Document | None, deleted: bool) -> None:  # the view calls it so
         self.version += 1
         if pod is not None and deleted:
             self.departed[uid_of(pod)] = pod
@@ -82,11 +82,18 @@ class Namespace:
 
 
 class ClusterSite:
-    """The cluster, through one client. `begin` is called on the hub's event loop before anything else but `configure`."""
+    """The cluster, through one client. `begin`, on the hub's event loop, comes before anything but `configure`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.identity = pods.Identity(settings.instance, settings.release.name)
+        self.pod_settings = pods.PodSettings(
+            namespace=settings.user_namespace,
+            extra_pod_spec=settings.singleuser.extra_pod_spec,
+            pull_secrets=tuple(settings.singleuser.image_pull_secrets),
+            priority_class=settings.singleuser.priority_class_name,
+            grace_seconds=GRACE,
+        )
         self.standing: set[str] = set()
         """Ids of the admissions that a spawner stands for: what they made is theirs to delete."""
         self._namespaces: dict[str, Namespace] = {}
@@ -134,9 +141,11 @@ class ClusterSite:
     def _follow(self) -> None:
         """A namespace that the policy file no longer names is followed on: servers may run in it."""
         for name in self._wanted - self._namespaces.keys():
-            self._namespaces[name] = Namespace(self.kube, name, pods.selector(self.identity), self._hear)
+            self._namespaces[name] = Namespace(
+                self.kube, name, pods.selector(self.identity, pods.Component.USER_SERVER), self._hear
+            )
 
-    def _node_changed(self, _node: Document | None, _deleted: bool) -> None:  # noqa: FBT001  # the view calls it so
+    def _node_changed(self, _node: Document | None, _deleted: bool) -> None:  # the view calls it so
         self._node_version += 1
 
     # --- what is the case --------------------------------------------------------------------------------------------
@@ -240,11 +249,12 @@ class ClusterSite:
         return Seen(tuple(entries), tuple(claims))
 
     async def _look_at(self, namespace: str) -> tuple[list[tuple[Document, Entry]], list[HeldClaim]]:
-        selector, pause = pods.selector(self.identity), 0.5
+        pause = 0.5
+        servers, storage = (pods.selector(self.identity, each) for each in pods.Component)
         while True:
             try:
-                found, _ = await self.kube.all(pods_path(namespace), labels=selector)
-                stored, _ = await self.kube.all(claims_path(namespace), labels=pods.claim_selector(self.identity))
+                found, _ = await self.kube.all(pods_path(namespace), labels=servers)
+                stored, _ = await self.kube.all(claims_path(namespace), labels=storage)
             except KubeError as error:
                 log.warning("Cannot see what runs in %s, so nothing is admitted yet: %s", namespace, error)
                 await asyncio.sleep(pause)
@@ -259,12 +269,11 @@ class ClusterSite:
             return None
         state = pods.admission_of(pod)
         try:
-            entry = Entry.from_dict(state["entry"]) if state and pods.owned(pod, self.identity) else None
+            entry = Entry.from_dict(state["entry"]) if state else None
         except (KeyError, TypeError, ValueError, ArithmeticError):
-            log.exception("The annotations of pod %s cannot be read", _name(pod))
-            return None
-        if entry is None:
-            log.error("Pod %s has our label and not our owner: it is left alone", _name(pod))
+            entry = None
+        if entry is None or not pods.server_ours(pod, self.identity, entry.server.person, entry.server.name):
+            log.error("Pod %s has our labels and not our annotations: it is left alone", _name(pod))
             return None
         return replace(entry, phase=Phase.RELEASING if being_deleted(pod) else Phase.RUNNING, uid=uid_of(pod))
 
@@ -319,7 +328,7 @@ class ClusterSite:
         found = await self.kube.read(pods_path(namespace, name))
         if found is None:
             return None
-        if not pods.owned(found, self.identity):
+        if not pods.server_ours(found, self.identity, entry.server.person, entry.server.name):
             log.error("Pod %s/%s has a name of ours and another owner; it is left alone", namespace, name)
             raise RefusedError(Refusal(Reason.NAME_COLLISION, {"server": entry.server.name, "path": name}))
         state = pods.admission_of(found)

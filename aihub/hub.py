@@ -20,7 +20,7 @@ DATABASE_URL = "AIHUB_DATABASE_URL"
 
 
 HUB_DATABASE_URL = "AIHUB_HUB_DATABASE_URL"
-"""Variable that names another database for JupyterHub's tables; as `DATABASE_URL` from the environment: it is secret."""
+"""Variable that names another database for JupyterHub's tables; from the environment, as `DATABASE_URL`."""
 
 CLUSTER_STATE = Path("/srv/aihub")
 """Where a hub in a pod keeps its databases: a volume."""
@@ -88,8 +88,6 @@ def _start_pods(c: Any, settings: Settings) -> None:
     c.KubeSpawner.storage_pvc_ensure = False
     c.KubeSpawner.delete_pvc = False
     c.KubeSpawner.image_pull_policy = own.image_pull_policy or None
-    c.KubeSpawner.image_pull_secrets = own.image_pull_secrets
-    c.KubeSpawner.priority_class_name = own.priority_class_name
     c.KubeSpawner.scheduler_name = own.scheduler_name or None
     c.KubeSpawner.node_selector = own.node_selector
     c.KubeSpawner.tolerations = own.tolerations
@@ -98,7 +96,6 @@ def _start_pods(c: Any, settings: Settings) -> None:
     c.KubeSpawner.environment = own.extra_env
     c.KubeSpawner.volumes = own.extra_volumes
     c.KubeSpawner.volume_mounts = own.extra_volume_mounts
-    c.KubeSpawner.extra_pod_config = own.extra_pod_spec
 
 
 def _listen(c: Any, machine: Machine) -> None:

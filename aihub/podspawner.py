@@ -84,7 +84,8 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         missing = await self.site.missing_dataset(plan)
         if missing is not None:
             raise RefusedError(Refusal(Reason.DATASET_MISSING, {"path": missing, "dataset": missing}))
-        for claim, document in zip(plan.claims, pods.claims(plan, self.site.identity, self.namespace), strict=True):
+        manifests = pods.claims(plan, self.site.identity, self.site.pod_settings)
+        for claim, document in zip(plan.claims, manifests, strict=True):
             await self.site.ensure_claim(document, claim, progress.say)
         pod = await self._create(admission, plan)
         self.pod_uid = uid_of(pod)
@@ -116,7 +117,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         self.image = plan.image or ""
         self.cmd, self.port = list(plan.start.command), plan.start.port
         base: Document = self.api.api_client.sanitize_for_serialization(await self.get_pod_manifest())
-        return pods.pod(base, plan, admission.as_state(), self.site.identity, self.namespace, self.pod_name)
+        return pods.pod(base, admission, self.site.identity, self.site.pod_settings)
 
     def get_env(self) -> dict[str, str]:
         """KubeSpawner's environment, and how often the server says whether it is in use."""
