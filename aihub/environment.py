@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-__all__ = ["MAX_VALUE_LENGTH", "filtered", "problem"]
+__all__ = ["MAX_VALUE_LENGTH", "filtered", "hands_out_devices", "problem"]
 
 MAX_VALUE_LENGTH = 32 * 1024
 """In characters. Linux stops an execve whose single variable is longer than 128 KiB."""
@@ -18,6 +18,10 @@ MAX_VALUE_LENGTH = 32 * 1024
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _EXPANSION = re.compile(r"\$\([^)]*\)")
 
+_DEVICE_PREFIXES = ("ASCEND_", "CDI_", "CUDA_INJECTION", "CUDA_MPS_", "HABANA_", "NVIDIA_", "ROCR_")
+# AMD, NVIDIA, Intel, Huawei, Habana and others name the devices of a process so.
+_DEVICE_SUFFIXES = ("_DEVICE_ORDINAL", "_DEVICE_SELECTOR", "_VISIBLE_CHIPS", "_VISIBLE_DEVICES", "_VISIBLE_MODULES")
+_DEVICE_NAMES = frozenset({"ZE_AFFINITY_MASK"})  # has no suffix of its own
 _DENIED_PREFIXES = (
     # The hub, its servers and Kubernetes.
     "AIHUB_", "IPYTHON", "JPY_", "JUPYTERHUB_", "JUPYTERLAB_", "JUPYTER_", "KUBERNETES_",
@@ -26,14 +30,13 @@ _DENIED_PREFIXES = (
     "NODE_", "PERL", "PYDEVD_", "PYENV_", "PYTEST_", "PYTHON", "RUBY", "SSH_", "SUDO_", "VIRTUAL_ENV",
     "_CONDA", "_PYTHON",
     # Devices and their runtimes.
-    "ASCEND_", "CDI_", "CUDA_INJECTION", "CUDA_MPS_", "HABANA_", "NVIDIA_", "ROCR_",
+    *_DEVICE_PREFIXES,
     # Where files are.
     "XDG_",
 )  # fmt: skip
 _DENIED_SUFFIXES = (
     "_PROXY",
-    # AMD, NVIDIA, Intel, Huawei, Habana and others name the devices of a process so.
-    "_DEVICE_ORDINAL", "_DEVICE_SELECTOR", "_VISIBLE_CHIPS", "_VISIBLE_DEVICES", "_VISIBLE_MODULES",
+    *_DEVICE_SUFFIXES,
 )  # fmt: skip
 _DENIED_NAMES = frozenset({
     # Accounts, folders and limits that the server is started with.
@@ -48,8 +51,7 @@ _DENIED_NAMES = frozenset({
     # Name resolution and trust in TLS.
     "CURL_CA_BUNDLE", "HOSTALIASES", "LOCALDOMAIN", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
     "REQUESTS_CA_BUNDLE", "RESOLV_HOST_CONF", "RES_OPTIONS", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE",
-    # Devices whose variable has no suffix of its own.
-    "ZE_AFFINITY_MASK",
+    *_DEVICE_NAMES,
 })  # fmt: skip
 
 
@@ -66,6 +68,11 @@ def problem(name: str, value: str) -> str | None:
     included; a line break because env files and shells read what follows as a further variable.
     """
     return _name_problem(name) or _value_problem(value)
+
+
+def hands_out_devices(name: str) -> bool:
+    """Whether runtimes read the variable to hand accelerators to a container: only device plugins and we may set it."""
+    return name in _DEVICE_NAMES or name.startswith(_DEVICE_PREFIXES) or name.endswith(_DEVICE_SUFFIXES)
 
 
 def _name_problem(name: str) -> str | None:
