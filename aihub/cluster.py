@@ -357,7 +357,7 @@ class ClusterSite:
                 break
             except KubeError as error:
                 if not (can_heal(error) or error.status == 409) or time.monotonic() > until:
-                    raise RefusedError(refusal_of(error, namespace, storage=True)) from error
+                    raise RefusedError(refusal_of(error, namespace)) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, 4.0)
         if not pods.claim_ours(found, self.identity, claim.id):
@@ -380,12 +380,12 @@ class ClusterSite:
             say(f"The claim {_name(found)} stays as large as it is: {error.message}")
 
     async def missing_dataset(self, plan: Plan) -> str | None:
-        """The name of a dataset whose claim does not exist; None where all do. Raises RefusedError."""
+        """The claim of a dataset that does not exist; None where all do. Raises RefusedError."""
         namespace = self.namespace_of(plan)
         for dataset in plan.datasets:
             try:
                 if dataset.claim and await self.kube.read(claims_path(namespace, dataset.claim)) is None:
-                    return dataset.name
+                    return dataset.claim
             except KubeError as error:
                 raise RefusedError(refusal_of(error, namespace)) from error
         return None

@@ -14,27 +14,27 @@ _EXCEEDED = re.compile(
 )
 
 
-def refusal_of(error: KubeError, namespace: str, *, storage: bool = False) -> Refusal:
-    """The refusal that `error` means for somebody whose pod, or whose claim (`storage`), was to be made.
+def refusal_of(error: KubeError, namespace: str) -> Refusal:
+    """The refusal that `error` means for somebody whose pod or claim was to be made in `namespace`.
 
-    `namespace` is where. The API server's message has the HTTP reason's place: JupyterHub overwrites the latter.
+    What it says is read from the answer's body: JupyterHub overwrites the HTTP reason of an exception.
     """
     if error.status is None or error.status >= 429:
         return Refusal(Reason.API_UNAVAILABLE)
     exceeded = _EXCEEDED.search(error.message)
     if error.status == 403 and exceeded:
-        return _quota_refusal(exceeded, namespace, storage=storage)
+        return _quota_refusal(exceeded, namespace)
     if error.status == 404 and "namespaces" in error.message:
         return Refusal(Reason.NAMESPACE_MISSING, {"namespace": namespace})
     return Refusal(Reason.CLUSTER_DENIED, {"problem": error.message})
 
 
-def _quota_refusal(exceeded: re.Match[str], namespace: str, *, storage: bool) -> Refusal:
+def _quota_refusal(exceeded: re.Match[str], namespace: str) -> Refusal:
     """The first of the exceeded keys, as the quota of the namespace counts it."""
     key, _, requested = exceeded["requested"].split(",")[0].partition("=")
     used, limited = _amounts(exceeded["used"]), _amounts(exceeded["limited"])
     return Refusal(
-        Reason.STORAGE_QUOTA if storage else Reason.CLUSTER_QUOTA,
+        Reason.CLUSTER_QUOTA,
         {
             "key": key.removeprefix("requests.").removeprefix("limits."),
             "requested": requested,

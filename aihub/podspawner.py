@@ -83,7 +83,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         view = self.site.view(self.namespace)
         missing = await self.site.missing_dataset(plan)
         if missing is not None:
-            raise RefusedError(Refusal(Reason.DATASET_MISSING, {"path": missing, "dataset": missing}))
+            raise RefusedError(Refusal(Reason.DATASET_MISSING, {"claim": missing}))
         manifests = pods.claims(plan, self.site.identity, self.site.pod_settings)
         for claim, document in zip(plan.claims, manifests, strict=True):
             await self.site.ensure_claim(document, claim, progress.say)
