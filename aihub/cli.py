@@ -106,8 +106,10 @@ def run(port: int, ip: str, state_dir: Path, policy: tuple[Path, ...]) -> None:
 @click.option(
     "--config",
     "files",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     multiple=True,
+    default=[Path("/etc/aihub/config.d")],
+    show_default=True,
     help="Python file for JupyterHub, or a folder of them, read after AIHub's own settings.",
 )
 def hub(settings: Path, policy: tuple[Path, ...], files: tuple[Path, ...]) -> None:
@@ -135,7 +137,7 @@ def hub(settings: Path, policy: tuple[Path, ...], files: tuple[Path, ...]) -> No
         print_findings(error.findings, err=True)
         click.echo("aihub hub: the policy cannot be used, the hub was not started", err=True)
         sys.exit(2)
-    scripts = [script for path in files for script in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    scripts = [script for path in files for script in ([path] if path.is_file() else sorted(path.glob("*.py")))]
     serve(told, configured(told, policy, tuple(scripts)))
 
 
