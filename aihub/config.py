@@ -154,6 +154,7 @@ def attempt(paths: Sequence[Path]) -> Loaded:
         files=tuple(reader.files),
         patterns=tuple(reader.patterns),
         digest=reader.digest.hexdigest(),
+        cluster=ClusterSettings(model.cluster.namespaces == "perProject", policy.storage_classes, policy.pools),
     )
 
 
@@ -380,6 +381,8 @@ def _policy(model: PolicyDocument, catalog: Catalog, document: Document, reader:
         home=model.home.home(),
         user_quota=MappingProxyType(dict(model.quota.per_user)),
         start_when_unknown=model.quota.when_unknown == "startWithoutAccelerator",
+        pools=tuple(each.pool(name) for name, each in model.cluster.pools.items()),
+        storage_classes=model.cluster.classes(),
     )
 
 

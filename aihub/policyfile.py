@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,19 +22,21 @@ from pydantic import (
     PlainValidator,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
-from aihub.catalog import ImageStream, ImageTag, Software, TagState, is_image_reference
+from aihub.catalog import ImageStream, ImageTag, Software, StartAdapter, TagState, is_image_reference
 from aihub.environment import problem as environment_problem
 from aihub.errors import QuantityError
+from aihub.facts import Machine, Pool, Taint
 from aihub.profiles import Accelerator, Placement, Profile
 from aihub.projects import IdleRules, Membership, Offer, Project
 from aihub.requirements import check_requirement
 from aihub.resources import CPU, MEMORY, SERVERS, STORAGE, Resources, parse_quantity
-from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder
+from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder, StorageClasses
 from aihub.text import Text
 
 __all__ = ["PersonModel", "PolicyDocument", "normalised_user"]
@@ -145,6 +147,39 @@ SuccessorReference = Annotated[
 ]
 
 
+# What Kubernetes takes for names and labels: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+# and …/labels/#syntax-and-character-set.
+_LABEL_PATTERN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_LABEL_RULE = (
+    "is no name for it in Kubernetes: use up to 63 small letters, digits and '-', with none of '-' at its ends"
+)
+NamespaceName = Annotated[str, _matching("kubernetes-name", _LABEL_PATTERN, _LABEL_RULE, 63, ["ml101"])]
+
+_SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
+_SUBDOMAIN_RULE = (
+    "is no name for it in Kubernetes: use up to 253 small letters, digits, '-' and '.', "
+    "beginning and ending with a letter or digit"
+)
+ObjectName = Annotated[str, _matching("kubernetes-name", _SUBDOMAIN_PATTERN, _SUBDOMAIN_RULE, 253, ["campus-registry"])]
+
+_WORD_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_KEY_RULE = (
+    "is no label key: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, "
+    "after a domain and '/' where it has one"
+)
+LabelKey = Annotated[
+    str, _matching("label", rf"({_SUBDOMAIN_PATTERN}/)?{_WORD_PATTERN}", _KEY_RULE, 317, ["nvidia.com/gpu.product"])
+]
+_VALUE_RULE = (
+    "is no label value: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+)
+LabelValue = Annotated[str, _matching("label", f"({_WORD_PATTERN})?", _VALUE_RULE, 63, ["NVIDIA-L4"])]
+
+_FOLDER_PATTERN = r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+"
+_FOLDER_RULE = "is no folder in a container: write it from the root, as in /home/jovyan"
+ContainerFolder = Annotated[str, _matching("folder", _FOLDER_PATTERN, _FOLDER_RULE, 255, ["/home/jovyan"])]
+
+
 def _no_controls(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("empty", "is empty")
@@ -220,15 +255,6 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
 
 def _frozen(values: Mapping[str, T]) -> Mapping[str, T]:
     return MappingProxyType(dict(values))
-
-
-def _plain(value: Any) -> Any:
-    """A value for Kubernetes as JSON knows it: the YAML reader's exact numbers become floats."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return float(value) if isinstance(value, Decimal) else value
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -315,6 +341,42 @@ def _software(versions: Mapping[str, str]) -> tuple[Software, ...]:
     return tuple(Software(name, version) for name, version in versions.items())
 
 
+_PULL_SECRETS: Any = Field(
+    default_factory=list,
+    title="Pull secrets",
+    description="Names of the Secrets with which its images are fetched, in the namespace of the servers. "
+    "Not used on one machine.",
+)
+
+
+class StartModel(Model):
+    """How the containers of an image stream start. Not used on one machine."""
+
+    command: list[Line] = Field(
+        default=[*StartAdapter().command],
+        min_length=1,
+        title="Command",
+        description="Program and arguments that start the user server.",
+    )
+    port: int = Field(
+        default=StartAdapter().port, ge=1024, le=65535, title="Port", description="Where the user server listens."
+    )
+    home: ContainerFolder = Field(
+        default=StartAdapter().home, title="Home", description="Where the home is mounted, from the root."
+    )
+    uid: int = Field(
+        default=StartAdapter().uid,
+        ge=1,
+        le=2**31 - 1,
+        title="User id",
+        description="User and group id of the user server; never root's.",
+    )
+
+    def adapter(self) -> StartAdapter:
+        """The start as the catalog knows it."""
+        return StartAdapter(tuple(self.command), self.port, self.home, self.uid)
+
+
 class ImageStreamModel(Model):
     """An image stream in the short form."""
 
@@ -333,6 +395,10 @@ class ImageStreamModel(Model):
         description="Accelerator resources that the image is made for; empty: it suits every profile.",
     )
     tags: dict[TagName, TagModel] = Field(title="Tags", description="The tags by name, in the order of the page.")
+    pull_secrets: list[ObjectName] = _PULL_SECRETS
+    start: StartModel = Field(
+        default_factory=StartModel, title="Start", description="How its containers start; not used on one machine."
+    )
 
     def stream(self, name: str) -> ImageStream:
         """The stream as the catalog knows it."""
@@ -346,6 +412,8 @@ class ImageStreamModel(Model):
             source_url=self.source or "",
             accelerators=tuple(self.accelerators),
             tags=tuple(tag.tag(key) for key, tag in self.tags.items()),
+            pull_secrets=tuple(dict.fromkeys(self.pull_secrets)),
+            start=self.start.adapter(),
         )
 
 
@@ -410,16 +478,187 @@ class AcceleratorModel(Model):
 class TolerationModel(Model):
     """A toleration, as in the Kubernetes PodSpec."""
 
-    key: Line | None = Field(default=None, title="Key", description="Key of the taint; absent: every key.")
+    key: LabelKey | None = Field(default=None, title="Key", description="Key of the taint; absent: every key.")
     operator: Literal["Exists", "Equal"] | None = Field(
         default=None, title="Operator", description="How key and value are compared; Equal if absent."
     )
-    value: str | None = Field(default=None, title="Value", description="Value of the taint, with Equal.")
+    value: LabelValue | None = Field(default=None, title="Value", description="Value of the taint, with Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, title="Effect", description="Effect of the taint; absent: every effect."
     )
     toleration_seconds: int | None = Field(
         default=None, title="Toleration seconds", description="How long a NoExecute taint is borne."
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        exists = self.operator == "Exists"
+        if self.key is None and not exists:
+            raise _disagreement("has no key, which needs operator: Exists")
+        if exists and self.value:
+            raise _disagreement("has a value, which needs operator: Equal")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise _disagreement("has tolerationSeconds, which need effect: NoExecute")
+        return self
+
+
+def _disagreement(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("disagreement", "{problem}", {"problem": problem})
+
+
+# Affinity: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#scheduling
+
+Weight = Annotated[int, Field(ge=1, le=100, title="Weight", description="How much it counts, 1 to 100.")]
+_VALUES: Any = Field(default_factory=list, title="Values", description="What the value is compared with.")
+
+
+class NodeRequirementModel(Model):
+    """A condition on the labels of a machine."""
+
+    key: LabelKey = Field(title="Key", description="Key of the label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(
+        title="Operator", description="How the label is compared with the values."
+    )
+    values: list[LabelValue] = _VALUES
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.operator in ("Gt", "Lt") and (len(self.values) != 1 or not re.fullmatch("[0-9]+", self.values[0])):
+            raise _disagreement(f"needs one whole number as its value, for operator {self.operator}")
+        _check_values(self)
+        return self
+
+
+class NodeFieldModel(Model):
+    """A condition on the name of a machine."""
+
+    key: Literal["metadata.name"] = Field(title="Key", description="The field: the name of the machine.")
+    operator: Literal["In", "NotIn"] = Field(title="Operator", description="Whether it is that machine or any other.")
+    values: list[ObjectName] = Field(min_length=1, max_length=1, title="Values", description="The name, one entry.")
+
+
+class NodeTermModel(Model):
+    """Conditions on a machine that must all hold."""
+
+    match_expressions: list[NodeRequirementModel] = Field(
+        default_factory=list, title="Match expressions", description="Conditions on its labels."
+    )
+    match_fields: list[NodeFieldModel] = Field(
+        default_factory=list, title="Match fields", description="Conditions on its name."
+    )
+
+
+class NodeTermsModel(Model):
+    """Terms of which one must hold."""
+
+    node_selector_terms: list[NodeTermModel] = Field(
+        min_length=1, title="Node selector terms", description="The terms; an empty one holds for no machine."
+    )
+
+
+class PreferredNodeModel(Model):
+    """A term that is preferred, by its weight."""
+
+    weight: Weight
+    preference: NodeTermModel = Field(title="Preference", description="The term.")
+
+
+class NodeAffinityModel(Model):
+    """Which machines are required or preferred."""
+
+    required_during_scheduling_ignored_during_execution: NodeTermsModel | None = Field(
+        default=None, title="Required", description="What a machine must be."
+    )
+    preferred_during_scheduling_ignored_during_execution: list[PreferredNodeModel] = Field(
+        default_factory=list, title="Preferred", description="What a machine had better be."
+    )
+
+
+class LabelRequirementModel(Model):
+    """A condition on the labels of a pod or a namespace."""
+
+    key: LabelKey = Field(title="Key", description="Key of the label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
+        title="Operator", description="How the label is compared with the values."
+    )
+    values: list[LabelValue] = _VALUES
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _check_values(self)
+        return self
+
+
+def _check_values(requirement: NodeRequirementModel | LabelRequirementModel) -> None:
+    if requirement.operator in ("In", "NotIn") and not requirement.values:
+        raise _disagreement(f"needs values, for operator {requirement.operator}")
+    if requirement.operator in ("Exists", "DoesNotExist") and requirement.values:
+        raise _disagreement(f"has values, and operator {requirement.operator} takes none")
+
+
+class LabelSelectorModel(Model):
+    """Conditions on labels that must all hold; none at all holds for everything."""
+
+    match_labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, title="Match labels", description="Labels with their values."
+    )
+    match_expressions: list[LabelRequirementModel] = Field(
+        default_factory=list, title="Match expressions", description="Conditions on labels."
+    )
+
+
+class PodTermModel(Model):
+    """Pods that are near: in the same topology domain."""
+
+    topology_key: LabelKey = Field(
+        title="Topology key", description="Label of machines; those with one value of it are one domain."
+    )
+    label_selector: LabelSelectorModel | None = Field(
+        default=None, title="Label selector", description="Which pods; absent: none."
+    )
+    namespaces: list[NamespaceName] = Field(
+        default_factory=list, title="Namespaces", description="Namespaces of the pods; empty: the server's own."
+    )
+    namespace_selector: LabelSelectorModel | None = Field(
+        default=None, title="Namespace selector", description="Further namespaces, by their labels."
+    )
+    match_label_keys: list[LabelKey] = Field(
+        default_factory=list, title="Match label keys", description="Labels in which the pods equal the server."
+    )
+    mismatch_label_keys: list[LabelKey] = Field(
+        default_factory=list, title="Mismatch label keys", description="Labels in which they differ from it."
+    )
+
+
+class PreferredPodsModel(Model):
+    """Pods that are preferred near, or far, by their weight."""
+
+    weight: Weight
+    pod_affinity_term: PodTermModel = Field(title="Pod affinity term", description="The pods.")
+
+
+class PodAffinityModel(Model):
+    """Which pods are required or preferred near the server, or far from it."""
+
+    required_during_scheduling_ignored_during_execution: list[PodTermModel] = Field(
+        default_factory=list, title="Required", description="What must hold."
+    )
+    preferred_during_scheduling_ignored_during_execution: list[PreferredPodsModel] = Field(
+        default_factory=list, title="Preferred", description="What had better hold."
+    )
+
+
+class AffinityModel(Model):
+    """Affinity, as in the Kubernetes PodSpec."""
+
+    node_affinity: NodeAffinityModel | None = Field(
+        default=None, title="Node affinity", description="Which machines are required or preferred."
+    )
+    pod_affinity: PodAffinityModel | None = Field(
+        default=None, title="Pod affinity", description="Which pods are to be near."
+    )
+    pod_anti_affinity: PodAffinityModel | None = Field(
+        default=None, title="Pod anti-affinity", description="Which pods are to be far."
     )
 
 
@@ -437,19 +676,25 @@ class ProfileModel(Model):
     shared_memory: Quantity | None = Field(
         default=None, title="Shared memory", description="Size of /dev/shm in bytes, as in 1Gi."
     )
-    node_selector: dict[Line, str] = Field(
+    ephemeral_storage: Amount | None = Field(
+        default=None,
+        title="Ephemeral storage",
+        description="Bytes of the machine's own disk, as in 5Gi: one value, or request and limit; "
+        "not used on one machine.",
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, title="Node selector", description="nodeSelector of the pod; not used on one machine."
     )
     tolerations: list[TolerationModel] = Field(
         default_factory=list, title="Tolerations", description="tolerations of the pod; not used on one machine."
     )
-    affinity: dict[str, Any] = Field(
-        default_factory=dict, title="Affinity", description="affinity of the pod; not used on one machine."
+    affinity: AffinityModel | None = Field(
+        default=None, title="Affinity", description="affinity of the pod; not used on one machine."
     )
-    runtime_class: Line | None = Field(
+    runtime_class: ObjectName | None = Field(
         default=None, title="Runtime class", description="runtimeClassName of the pod; not used on one machine."
     )
-    priority_class: Line | None = Field(
+    priority_class: ObjectName | None = Field(
         default=None, title="Priority class", description="priorityClassName of the pod; not used on one machine."
     )
     hidden: bool = Field(default=False, title="Hidden", description="Nobody sees the profile or may use it.")
@@ -470,6 +715,7 @@ class ProfileModel(Model):
         """The profile as the core knows it."""
         cpu, cpu_limit = _request_and_limit(self.cpu)
         memory, memory_limit = _request_and_limit(self.memory)
+        disk, disk_limit = _request_and_limit(self.ephemeral_storage) if self.ephemeral_storage else (None, None)
         limits = {CPU: cpu_limit, MEMORY: memory_limit}
         return Profile(
             name=name,
@@ -485,6 +731,8 @@ class ProfileModel(Model):
             retired=self.retired,
             successor=self.successor,
             groups=None if self.groups is None else tuple(self.groups),
+            ephemeral_request=disk,
+            ephemeral_limit=disk_limit,
         )
 
     def _placement(self) -> Placement:
@@ -492,7 +740,7 @@ class ProfileModel(Model):
         return Placement(
             node_selector=_frozen(self.node_selector),
             tolerations=tuple(_frozen(each) for each in tolerations),
-            affinity=_frozen(_plain(self.affinity)),
+            affinity=_frozen(self.affinity.model_dump(by_alias=True, exclude_unset=True) if self.affinity else {}),
             runtime_class=self.runtime_class,
             priority_class=self.priority_class,
         )
@@ -583,7 +831,11 @@ class DatasetModel(Model):
     path: Line | None = Field(
         default=None, title="Path", description="Folder on this machine, relative to this file (one machine)."
     )
-    claim: Line | None = Field(default=None, title="Claim", description="Name of a PersistentVolumeClaim (Kubernetes).")
+    claim: ObjectName | None = Field(
+        default=None,
+        title="Claim",
+        description="Name of a PersistentVolumeClaim in the namespace of the servers (Kubernetes).",
+    )
 
 
 class ProjectStorageModel(Model):
@@ -669,6 +921,12 @@ class ProjectModel(Model):
     contact: LocalText | None = Field(
         default=None, title="Contact", description="Whom to ask, as refusals name them: an address or a name."
     )
+    namespace: NamespaceName | None = Field(
+        default=None,
+        title="Namespace",
+        description="The namespace of its servers and claims, where cluster.namespaces is perProject.",
+    )
+    pull_secrets: list[ObjectName] = _PULL_SECRETS
 
     def project(self, name: str) -> Project:
         """The project as the core knows it; paths in its storage as they are written."""
@@ -689,6 +947,8 @@ class ProjectModel(Model):
             environment=_frozen(self.environment),
             idle=IdleRules(self.idle.stop_after, self.idle.max_age),
             contact=Text.of(self.contact),
+            namespace=self.namespace,
+            pull_secrets=tuple(dict.fromkeys(self.pull_secrets)),
         )
 
 
@@ -764,6 +1024,74 @@ class MachineModel(Model):
     )
 
 
+class StorageClassesModel(Model):
+    """The storage classes of claims; absent: the cluster's default one."""
+
+    home: ObjectName | None = Field(default=None, title="Home", description="Storage class of homes.")
+    shared: ObjectName | None = Field(default=None, title="Shared folders", description="That of project folders.")
+
+
+class TaintModel(Model):
+    """A taint of a machine, as in the Kubernetes NodeSpec."""
+
+    key: LabelKey = Field(title="Key", description="Key of the taint.")
+    value: LabelValue = Field(default="", title="Value", description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        title="Effect", description="What it does to pods that do not tolerate it."
+    )
+
+
+class PoolModel(Model):
+    """Machines that an autoscaler starts when a server needs one: what one of them has for servers."""
+
+    cpu: Quantity = Field(title="CPU", description="Cores that servers can ask for on a new machine.")
+    memory: Quantity = Field(title="Memory", description="Bytes that servers can ask for on it.")
+    accelerators: dict[AcceleratorKey, PositiveCount] = Field(
+        default_factory=dict, title="Accelerators", description="Its devices, by resource."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, title="Labels", description="Its labels, as node selectors and affinities see them."
+    )
+    taints: list[TaintModel] = Field(default_factory=list, title="Taints", description="Its taints.")
+    starts_within: Duration | None = Field(
+        default=None, title="Starts within", description="How long a new machine takes at most, as people are told."
+    )
+
+    def pool(self, name: str) -> Pool:
+        """The pool as the core knows it."""
+        room = Resources({CPU: self.cpu, MEMORY: self.memory, **self.accelerators})
+        taints = tuple(Taint(each.key, each.value, each.effect) for each in self.taints)
+        return Pool(name, Machine(name, room, room, _frozen(self.labels), taints), self.starts_within)
+
+
+class ClusterModel(Model):
+    """How servers live on a Kubernetes cluster. Not used on one machine."""
+
+    namespaces: Literal["shared", "perProject"] = Field(
+        default="shared",
+        title="Namespaces",
+        description="shared: all servers in one namespace; perProject: those of each project in its own.",
+    )
+    storage_classes: StorageClassesModel = Field(
+        default_factory=StorageClassesModel, title="Storage classes", description="What claims are made from."
+    )
+    shared_access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
+        default="ReadWriteMany",
+        title="Shared access mode",
+        description="Access mode of project folders. ReadWriteOnce: the servers of a project share one machine.",
+    )
+    pools: dict[Name, PoolModel] = Field(
+        default_factory=dict,
+        title="Pools",
+        description="Machines that an autoscaler can start, by name: a profile that only they can hold is offered, "
+        "and people are told that it takes longer.",
+    )
+
+    def classes(self) -> StorageClasses:
+        """The storage classes as plans carry them."""
+        return StorageClasses(self.storage_classes.home, self.storage_classes.shared, self.shared_access_mode)
+
+
 class PolicyDocument(Model):
     """The policy file of AIHub: what people may start, and with whose means."""
 
@@ -793,4 +1121,7 @@ class PolicyDocument(Model):
     )
     machine: MachineModel | None = Field(
         default=None, title="Machine", description="Overrides of what is measured on one machine."
+    )
+    cluster: ClusterModel = Field(
+        default_factory=ClusterModel, title="Cluster", description="How servers live on a Kubernetes cluster."
     )

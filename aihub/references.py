@@ -138,7 +138,7 @@ def _tag_successor(checker: _Checker, path: Path, stream: str, tag: ImageTag) ->
 def _image_offers(checker: _Checker) -> None:
     for name, project in checker.policy.projects.items():
         path: Path = ("projects", name, "images")
-        for index, reference in _entries(checker, (*path, "offer")):
+        for index, reference in _entries(checker, (*path, "offer"), project.images.ids):
             _image_offer(checker, (*path, "offer", index), reference)
         if project.images.default is not None:
             _image_default(checker, (*path, "default"), project, project.images.default)
@@ -146,11 +146,11 @@ def _image_offers(checker: _Checker) -> None:
             _offers_nothing(checker, path, name, "image")
 
 
-def _entries(checker: _Checker, path: Path) -> Iterator[tuple[int, str]]:
-    """The texts of a list as they are written, with their positions there."""
+def _entries(checker: _Checker, path: Path, read: Collection[str]) -> Iterator[tuple[int, str]]:
+    """The texts of a list that could be `read`, with their positions there."""
     value = checker.document.at(path)
     if isinstance(value, list):
-        yield from ((index, each) for index, each in enumerate(value) if isinstance(each, str))
+        yield from ((index, each) for index, each in enumerate(value) if each in read)
 
 
 def _image_offer(checker: _Checker, path: Path, reference: str) -> None:
@@ -208,6 +208,10 @@ def _profiles(checker: _Checker) -> None:
             if key in profile.limits and profile.limits[key] < profile.requests[key]:
                 message = f"the limit of {key} is below the request"
                 checker.error((*path, key, "limit"), "limit-below-request", message, "Raise the limit.")
+        request, limit = profile.ephemeral_request, profile.ephemeral_limit
+        if request is not None and limit is not None and limit < request:
+            message = "the limit of ephemeralStorage is below the request"
+            checker.error((*path, "ephemeralStorage", "limit"), "limit-below-request", message, "Raise the limit.")
         if profile.successor is not None:
             _profile_successor(checker, (*path, "successor"), profile, profile.successor)
         if checker.whole and profile.groups == ():
@@ -230,7 +234,7 @@ def _profile_successor(checker: _Checker, path: Path, profile: Profile, successo
 def _profile_offers(checker: _Checker) -> None:
     for name, project in checker.policy.projects.items():
         path: Path = ("projects", name, "profiles")
-        for index, offered in _entries(checker, (*path, "offer")):
+        for index, offered in _entries(checker, (*path, "offer"), project.profiles.ids):
             if problem := checker.profile_problem(offered):
                 checker.error(
                     (*path, "offer", index), "unknown-profile", problem[0], "Offer a profile that exists.", problem[1]
@@ -280,7 +284,7 @@ def _levels(policy: Policy, project: Project) -> tuple[_Level, ...]:
 
 def _sizes(checker: _Checker) -> None:
     for name, project in checker.policy.projects.items():
-        for index, offered in _entries(checker, ("projects", name, "profiles", "offer")):
+        for index, offered in _entries(checker, ("projects", name, "profiles", "offer"), project.profiles.ids):
             profile = checker.policy.profiles.get(offered)
             if profile is not None and not profile.retired and not project.archived:
                 for level in _levels(checker.policy, project):
@@ -350,7 +354,8 @@ def _storage(checker: _Checker) -> None:
             size = project.storage.shared.size
             _fits_storage(checker, (*path, "shared", "size"), size, project.quota, f"the quota of {name}")
         for dataset in project.storage.datasets.values():
-            if dataset.path is None and dataset.claim is None:
+            written = checker.written("projects", name, "storage", "datasets", dataset.name)
+            if "path" not in written and "claim" not in written:
                 message = f"the dataset {dataset.name} has neither a path nor a claim"
                 checker.error(
                     (*path, "datasets", dataset.name),
@@ -392,6 +397,37 @@ def _namesakes(
         if first != name:
             message = f"the {kind}s {first} and {name} would have the same {of}"
             checker.error((*path, name), "same-name", message, "Rename one of them.")
+
+
+def _namespaces(checker: _Checker) -> None:
+    if checker.model.cluster.namespaces == "shared":
+        for name, project in checker.policy.projects.items():
+            if project.namespace is not None:
+                message = f"the project {name} has a namespace, but all servers share one"
+                what_to_do = "Set `namespaces: perProject` under `cluster`, or remove the key."
+                checker.error(("projects", name, "namespace"), "shared-namespace", message, what_to_do)
+        return
+    if checker.policy.home.scope is HomeScope.USER:
+        written = checker.document.at(("home", "scope")) is not None
+        message = "a namespace for each project needs a home in each: a claim cannot be used in two namespaces"
+        path: Path = ("home", "scope") if written else ("cluster", "namespaces")
+        checker.error(path, "home-scope", message, "Set `home: {scope: project}`, or `namespaces: shared`.")
+    _own_namespaces(checker)
+
+
+def _own_namespaces(checker: _Checker) -> None:
+    taken: dict[str, str] = {}
+    for name, project in checker.policy.projects.items():
+        path: Path = ("projects", name, "namespace")
+        if project.namespace is None:
+            if checker.document.at(path) is None:
+                message = f"the project {name} has no namespace, and cluster.namespaces is perProject"
+                checker.error(path[:-1], "no-namespace", message, "Give it a `namespace` of its own.")
+            continue
+        first = taken.setdefault(project.namespace, name)
+        if first != name:
+            message = f"the projects {first} and {name} have the same namespace {project.namespace}"
+            checker.error(path, "same-namespace", message, "Give each project a `namespace` of its own.")
 
 
 def _people(checker: _Checker) -> None:
@@ -437,6 +473,7 @@ _CHECKS: tuple[Callable[[_Checker], None], ...] = (
     _quota_keys,
     _storage,
     _slugs,
+    _namespaces,
     _people,
     _idle,
 )

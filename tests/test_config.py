@@ -17,16 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from aihub.catalog import TagState
-from aihub.config import SHARED_PASSWORD, Loaded, Persona, attempt, load, schema
+from aihub.catalog import StartAdapter, TagState
+from aihub.config import SHARED_PASSWORD, ClusterSettings, Loaded, Persona, attempt, load, schema
 from aihub.errors import PolicyFileError, QuantityError
+from aihub.facts import Machine, Pool, Taint
 from aihub.findings import Finding, Severity
 from aihub.policyfile import QUANTITY_PATTERN, PolicyDocument
 from aihub.positions import read_document
 from aihub.projects import IdleRules, Membership, Person
 from aihub.reference import policy_reference
 from aihub.resources import Resources, parse_quantity
-from aihub.storage import Home, HomeScope
+from aihub.storage import Home, HomeScope, StorageClasses
 from aihub.text import Text
 
 ROOT = Path(__file__).parents[1]
@@ -142,7 +143,7 @@ home: {scope: project, size: 5Gi}
 machine: {cpu: 2, memory: 3Gi, accelerators: {nvidia.com/gpu: ["0", GPU-7]}}
 profiles:
   old: {cpu: {request: 100m}, memory: 1Gi, retired: true, successor: small, hidden: true, runtimeClass: gvisor,
-        priorityClass: low, groups: [], affinity: {nodeAffinity: {weight: 0.5}}}
+        priorityClass: low, groups: []}
 projects:
   lab: {open: true, archived: true, storage: {home: {size: 7Gi}}, environment: {COURSE: "1"}}
 signIn: {personas: {Bob: {groups: [/ops]}}, admins: {groups: [/ops], users: [Ada]}}
@@ -155,7 +156,6 @@ signIn: {personas: {Bob: {groups: [/ops]}}, admins: {groups: [/ops], users: [Ada
     assert (old.retired, old.hidden, old.successor, old.groups) == (True, True, "small", ())
     assert "cpu" not in old.limits
     assert (old.placement.runtime_class, old.placement.priority_class) == ("gvisor", "low")
-    assert json.dumps(dict(old.placement.affinity)) == '{"nodeAffinity": {"weight": 0.5}}'
     lab = loaded.policy.projects["lab"]
     assert lab.members.everybody
     assert lab.archived
@@ -166,6 +166,104 @@ signIn: {personas: {Bob: {groups: [/ops]}}, admins: {groups: [/ops], users: [Ada
     assert loaded.machine is not None
     assert (loaded.machine.cpu, loaded.machine.memory) == (Decimal(2), Decimal(3 * 1024**3))
     assert dict(loaded.machine.accelerators or {}) == {"nvidia.com/gpu": ("0", "GPU-7")}
+
+
+def test_keys_of_a_cluster(read: Callable[..., Loaded]) -> None:
+    loaded = read(
+        BASE,
+        """\
+cluster:
+  namespaces: perProject
+  storageClasses: {home: fast, shared: nfs.campus}
+  sharedAccessMode: ReadWriteOnce
+  pools:
+    a100:
+      cpu: 12
+      memory: 80Gi
+      accelerators: {nvidia.com/gpu: 1}
+      labels: {nvidia.com/gpu.product: NVIDIA-A100, empty: ""}
+      taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
+      startsWithin: 5m
+    cpu: {cpu: 4, memory: 16Gi}
+imageStreams:
+  py: {pullSecrets: [campus, campus], start: {command: [start.sh, --debug], port: 9999, home: /home/me, uid: 1001}}
+profiles:
+  small: {ephemeralStorage: {request: 1Gi, limit: 5Gi}}
+  one: {cpu: 1, memory: 1Gi, ephemeralStorage: 2Gi}
+home: {scope: project}
+projects: {p1: {namespace: course-p1, pullSecrets: [p1-registry]}}
+""",
+    )
+    assert loaded.findings == ()
+    room = Resources({"cpu": 12, "memory": 80 * 1024**3, "nvidia.com/gpu": 1})
+    labels = {"nvidia.com/gpu.product": "NVIDIA-A100", "empty": ""}
+    small = Resources({"cpu": 4, "memory": 16 * 1024**3})
+    assert loaded.policy.pools == (
+        Pool("a100", Machine("a100", room, room, labels, (Taint("nvidia.com/gpu", "present", "NoSchedule"),)), 300),
+        Pool("cpu", Machine("cpu", small, small)),
+    )
+    assert loaded.policy.storage_classes == StorageClasses("fast", "nfs.campus", "ReadWriteOnce")
+    assert loaded.cluster == ClusterSettings(
+        per_project=True, storage_classes=loaded.policy.storage_classes, pools=loaded.policy.pools
+    )
+    stream = loaded.policy.catalog.streams["py"]
+    assert stream.pull_secrets == ("campus",)
+    assert stream.start == StartAdapter(("start.sh", "--debug"), 9999, "/home/me", 1001)
+    profiles = loaded.policy.profiles
+    assert (profiles["small"].ephemeral_request, profiles["small"].ephemeral_limit) == (1024**3, 5 * 1024**3)
+    assert (profiles["one"].ephemeral_request, profiles["one"].ephemeral_limit) == (2 * 1024**3, 2 * 1024**3)
+    assert loaded.policy.projects["p1"].namespace == "course-p1"
+    assert loaded.policy.projects["p1"].pull_secrets == ("p1-registry",)
+
+
+def test_without_keys_of_a_cluster_everything_is_shared_and_unset(read: Callable[..., Loaded]) -> None:
+    loaded = read(BASE)
+    assert loaded.cluster == ClusterSettings()
+    stream, project, profile = (
+        loaded.policy.catalog.streams["py"],
+        loaded.policy.projects["p1"],
+        loaded.policy.profiles["small"],
+    )
+    assert (stream.pull_secrets, stream.start) == ((), StartAdapter())
+    assert (project.namespace, project.pull_secrets) == (None, ())
+    assert (profile.ephemeral_request, profile.ephemeral_limit) == (None, None)
+
+
+AFFINITY = """\
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+    - matchExpressions:
+      - {key: topology.kubernetes.io/zone, operator: In, values: [a, b]}
+      - {key: gpu, operator: Exists}
+      - {key: generation, operator: Gt, values: ["3"]}
+      matchFields: [{key: metadata.name, operator: NotIn, values: [node-1]}]
+  preferredDuringSchedulingIgnoredDuringExecution:
+  - {weight: 10, preference: {matchExpressions: [{key: spot, operator: DoesNotExist}]}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+  - topologyKey: kubernetes.io/hostname
+    labelSelector: {matchLabels: {app: data}, matchExpressions: [{key: tier, operator: NotIn, values: [x]}]}
+    namespaces: [data]
+    namespaceSelector: {}
+    matchLabelKeys: [course]
+    mismatchLabelKeys: [tenant]
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+  - {weight: 100, podAffinityTerm: {topologyKey: zone}}
+"""
+
+
+def test_placement_becomes_what_was_written(read: Callable[..., Loaded]) -> None:
+    affinity = yaml.safe_load(AFFINITY)
+    tolerations = [{"operator": "Exists"}, {"key": "a", "value": "", "effect": "NoExecute", "tolerationSeconds": 9}]
+    profile = {"affinity": affinity, "tolerations": tolerations, "nodeSelector": {"example.org/disk": "", "b": "1"}}
+    loaded = read(BASE, json.dumps({"profiles": {"small": profile}}))
+    assert loaded.findings == ()
+    placement = loaded.policy.profiles["small"].placement
+    assert json.dumps(dict(placement.affinity), sort_keys=True) == json.dumps(affinity, sort_keys=True)
+    assert [dict(each) for each in placement.tolerations] == tolerations
+    assert dict(placement.node_selector) == {"example.org/disk": "", "b": "1"}
 
 
 def test_who_is_listed_depends_on_the_method(read: Callable[..., Loaded]) -> None:
@@ -258,7 +356,158 @@ def p2(rest: str) -> str:
     return json.dumps({"projects": {"p2": keys}})
 
 
+def placed(rest: str) -> str:
+    """A profile with `rest`, flow style, for what says where it runs."""
+    return f"profiles: {{b: {{cpu: 1, memory: 1, {rest}}}}}"
+
+
+def required(requirement: str, kind: str = "matchExpressions") -> str:
+    """A profile that requires machines with one condition."""
+    terms = f"{{nodeSelectorTerms: [{{{kind}: [{requirement}]}}]}}"
+    return placed(f"affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {terms}}}}}")
+
+
+TERMS = "profiles.b.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+EXPRESSION = f"{TERMS}[0].matchExpressions[0]"
+POOL = "cluster.pools.p"
+
 SHAPE = [
+    case("cluster: {namespace: shared}", "unknown-key", "cluster.namespace", "namespaces"),
+    case("cluster: {namespaces: perproject}", "wrong-value", "cluster.namespaces", "perProject"),
+    case("cluster: {sharedAccessMode: RWX}", "wrong-value", "cluster.sharedAccessMode"),
+    case("cluster: {storageClasses: {home: Fast}}", "kubernetes-name", "cluster.storageClasses.home"),
+    case("cluster: {pools: {p: {cpu: 1}}}", "missing-key", f"{POOL}.memory"),
+    case("cluster: {pools: {p: {cpu: 1, memory: 1, startsWithin: 5}}}", "duration", f"{POOL}.startsWithin", "5m"),
+    case(
+        "cluster: {pools: {p: {cpu: 1, memory: 1, accelerators: {gpu: 1}}}}",
+        "resource-key",
+        f"{POOL}.accelerators.gpu",
+        "nvidia.com/gpu",
+    ),
+    case("cluster: {pools: {p: {cpu: 1, memory: 1, labels: {a b: c}}}}", "label", f'{POOL}.labels."a b"'),
+    case("cluster: {pools: {p: {cpu: 1, memory: 1, taints: [{key: a}]}}}", "missing-key", f"{POOL}.taints[0].effect"),
+    case("imageStreams: {py: {pullSecrets: [Campus]}}", "kubernetes-name", "imageStreams.py.pullSecrets[0]"),
+    case(
+        "imageStreams: {py: {pullSecrets: [a..b]}}",
+        "kubernetes-name",
+        "imageStreams.py.pullSecrets[0]",
+        name="empty part of a name",
+    ),
+    case("imageStreams: {py: {start: {comand: []}}}", "unknown-key", "imageStreams.py.start.comand", "command"),
+    case("imageStreams: {py: {start: {command: []}}}", "wrong-value", "imageStreams.py.start.command"),
+    case(
+        "imageStreams: {py: {start: {command: start.sh}}}", "wrong-type", "imageStreams.py.start.command", "[start.sh]"
+    ),
+    case("imageStreams: {py: {start: {port: 80}}}", "wrong-value", "imageStreams.py.start.port"),
+    case(
+        "imageStreams: {py: {start: {port: 65536}}}", "wrong-value", "imageStreams.py.start.port", name="port too large"
+    ),
+    case("imageStreams: {py: {start: {uid: 0}}}", "wrong-value", "imageStreams.py.start.uid", name="root"),
+    case("imageStreams: {py: {start: {home: jovyan}}}", "folder", "imageStreams.py.start.home"),
+    case("imageStreams: {py: {start: {home: /home/../etc}}}", "folder", "imageStreams.py.start.home", name="a way up"),
+    case("imageStreams: {py: {start: {home: /}}}", "folder", "imageStreams.py.start.home", name="the root"),
+    case("projects: {p1: {pullSecrets: [a_b]}}", "kubernetes-name", "projects.p1.pullSecrets[0]"),
+    case("projects: {p1: {namespace: a.b}}", "kubernetes-name", "projects.p1.namespace"),
+    case(
+        f"projects: {{p1: {{namespace: {'a' * 64}}}}}",
+        "kubernetes-name",
+        "projects.p1.namespace",
+        name="namespace too long",
+    ),
+    case(
+        "projects: {p1: {storage: {datasets: {d: {claim: My_Data}}}}}",
+        "kubernetes-name",
+        "projects.p1.storage.datasets.d.claim",
+    ),
+    case(placed("ephemeralStorage: 5GB"), "quantity", "profiles.b.ephemeralStorage", "5Gi"),
+    case(placed("priorityClass: High"), "kubernetes-name", "profiles.b.priorityClass"),
+    case(placed("runtimeClass: -kata"), "kubernetes-name", "profiles.b.runtimeClass"),
+    case(placed('nodeSelector: {gpu: "L4 "}'), "label", "profiles.b.nodeSelector.gpu"),
+    case(placed("nodeSelector: {gpu: true}"), "wrong-type", "profiles.b.nodeSelector.gpu", '"true"'),
+    case(placed("nodeSelector: {a/b/c: x}"), "label", "profiles.b.nodeSelector.a/b/c"),
+    case(placed("nodeSelector: {A/b: x}"), "label", "profiles.b.nodeSelector.A/b", name="large letter in a domain"),
+    case(
+        placed(f"nodeSelector: {{{'a' * 64}: x}}"),
+        "label",
+        f"profiles.b.nodeSelector.{'a' * 64}",
+        name="label key too long",
+    ),
+    case(
+        placed("tolerations: [{operator: Equal, value: x}]"),
+        "disagreement",
+        "profiles.b.tolerations[0]",
+        name="toleration without key",
+    ),
+    case(
+        placed("tolerations: [{key: a, operator: Exists, value: x}]"),
+        "disagreement",
+        "profiles.b.tolerations[0]",
+        name="toleration of a value that exists",
+    ),
+    case(
+        placed("tolerations: [{key: a, effect: NoSchedule, tolerationSeconds: 5}]"),
+        "disagreement",
+        "profiles.b.tolerations[0]",
+        name="seconds without NoExecute",
+    ),
+    case(
+        placed("tolerations: [{key: a, effect: noschedule}]"),
+        "wrong-value",
+        "profiles.b.tolerations[0].effect",
+        "NoSchedule",
+    ),
+    case(placed("tolerations: [{key: a b}]"), "label", "profiles.b.tolerations[0].key"),
+    case(placed("affinity: {nodeAfinity: {}}"), "unknown-key", "profiles.b.affinity.nodeAfinity", "nodeAffinity"),
+    case(
+        placed("affinity: {podAffinity: {requiredDuringScheduling: []}}"),
+        "unknown-key",
+        "profiles.b.affinity.podAffinity.requiredDuringScheduling",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+    ),
+    case(
+        placed("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}"),
+        "wrong-value",
+        TERMS,
+    ),
+    case(required("{key: a, operator: in, values: [b]}"), "wrong-value", f"{EXPRESSION}.operator", "In"),
+    case(required("{key: a, operator: In}"), "disagreement", EXPRESSION, name="In without values"),
+    case(required("{key: a, operator: Exists, values: [b]}"), "disagreement", EXPRESSION, name="Exists with values"),
+    case(required('{key: a, operator: Gt, values: ["1", "2"]}'), "disagreement", EXPRESSION, name="Gt with two values"),
+    case(required("{key: a, operator: Lt, values: [many]}"), "disagreement", EXPRESSION, name="Lt without a number"),
+    case(required("{key: a, operator: In, values: [b c]}"), "label", f"{EXPRESSION}.values[0]"),
+    case(
+        required("{key: metadata.uid, operator: In, values: [b]}", "matchFields"),
+        "wrong-value",
+        f"{TERMS}[0].matchFields[0].key",
+        "metadata.name",
+    ),
+    case(
+        required("{key: metadata.name, operator: In, values: [b, c]}", "matchFields"),
+        "wrong-value",
+        f"{TERMS}[0].matchFields[0].values",
+    ),
+    case(
+        placed(
+            "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: "
+            "[{weight: 0, podAffinityTerm: {topologyKey: a}}]}}"
+        ),
+        "wrong-value",
+        "profiles.b.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight",
+    ),
+    case(
+        placed("affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {}}]}}"),
+        "missing-key",
+        "profiles.b.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
+    ),
+    case(
+        placed(
+            "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+            "[{topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: NotIn}]}}]}}"
+        ),
+        "disagreement",
+        "profiles.b.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchExpressions[0]",
+        name="NotIn without values",
+    ),
     case("projets: {}", "unknown-key", "projets", "projects"),
     case("x: 1", "unknown-key", "x"),
     case("projects: {p1: {Members: {}}}", "unknown-key", "projects.p1.Members", "members"),
@@ -517,6 +766,32 @@ MEANING = [
         "warning",
         name="absolute folder",
     ),
+    case(
+        "profiles: {small: {ephemeralStorage: {request: 2Gi, limit: 1Gi}}}",
+        "limit-below-request",
+        "profiles.small.ephemeralStorage.limit",
+    ),
+    case("projects: {p1: {namespace: p1}}", "shared-namespace", "projects.p1.namespace"),
+    case("home: {scope: project}\ncluster: {namespaces: perProject}", "no-namespace", "projects.p1"),
+    case("projects: {p1: {namespace: p1}}\ncluster: {namespaces: perProject}", "home-scope", "cluster.namespaces"),
+    case(
+        "home: {scope: user}\nprojects: {p1: {namespace: p1}}\ncluster: {namespaces: perProject}",
+        "home-scope",
+        "home.scope",
+        name="home.scope that is written",
+    ),
+    case(
+        "home: {scope: project}\nprojects: {p1: {namespace: p1}, p2: {namespace: p1, members: {users: [ada]}, "
+        "images: {offer: [py]}, profiles: {offer: [small]}}}\ncluster: {namespaces: perProject}",
+        "same-namespace",
+        "projects.p2.namespace",
+    ),
+    case(
+        "home: {scope: project}\nprojects: {p1: {namespace: P1}}\ncluster: {namespaces: perProject}",
+        "kubernetes-name",
+        "projects.p1.namespace",
+        name="a bad namespace is not a missing one",
+    ),
     case("imageStreamFiles: [nowhere/*.yaml]", "no-such-file", "imageStreamFiles[0]"),
     case(json.dumps({"imageStreamFiles": ["a\0b"]}), "control-character", "imageStreamFiles[0]", name="NUL in a path"),
     case(p2("{}").replace("p2", "P1"), "same-name", "projects.P1"),
@@ -708,7 +983,16 @@ def test_the_schema_accepts_the_shipped_policies() -> None:
 
 
 # What only the loader can see: the YAML itself, and rules that a pattern cannot hold.
-BEYOND_SCHEMA = {"set-twice", "environment", "image", "requirement", "address", "control-character", "empty"}
+BEYOND_SCHEMA = {
+    "set-twice",
+    "disagreement",
+    "environment",
+    "image",
+    "requirement",
+    "address",
+    "control-character",
+    "empty",
+}
 
 
 @pytest.mark.parametrize(
