@@ -23,25 +23,25 @@
 {{- .Values.hub.db.pvc.existingClaim | default (printf "%s-hub" (include "aihub.fullname" .)) -}}
 {{- end -}}
 
-{{/* The namespace of all user servers, or of none if every project has its own. */}}
-{{- define "aihub.userNamespace" -}}
-{{- .Values.singleuser.namespace | default (printf "%s-users" (.Release.Namespace | trunc 57 | trimSuffix "-")) -}}
-{{- end -}}
-
 {{/* All namespaces of user servers, sorted, as {"names": [...]}: templates return only text. */}}
 {{- define "aihub.userNamespaces" -}}
+{{- $shared := .Values.singleuser.namespace | default (printf "%s-users" (.Release.Namespace | trunc 57 | trimSuffix "-")) -}}
 {{- $names := list -}}
 {{- if eq "perProject" (dig "cluster" "namespaces" "shared" .Values.aihub) -}}
 {{- range $name, $project := .Values.aihub.projects -}}
-{{- $names = append $names (required (printf "aihub.projects.%s.namespace is missing: with aihub.cluster.namespaces: perProject every project needs a namespace of its own" $name) $project.namespace) -}}
+{{- $names = append $names (required (printf "aihub.projects.%s.namespace is missing: with aihub.cluster.namespaces: perProject every project names its own" $name) $project.namespace) -}}
 {{- end -}}
-{{- else -}}
-{{- $names = list (include "aihub.userNamespace" .) -}}
 {{- end -}}
+{{- $names = $names | default (list $shared) | uniq | sortAlpha -}}
 {{- if has .Release.Namespace $names -}}
-{{- fail (printf "user servers must not run in the hub's own namespace %s: set singleuser.namespace, or the projects' namespace, to another one" .Release.Namespace) -}}
+{{- fail (printf "user servers must not run in the hub's own namespace %s: set singleuser.namespace, or the project's namespace, to another one" .Release.Namespace) -}}
 {{- end -}}
-{{- dict "names" ($names | uniq | sortAlpha) | toJson -}}
+{{- dict "names" $names | toJson -}}
+{{- end -}}
+
+{{/* The namespace of user servers whose project names none. */}}
+{{- define "aihub.userNamespace" -}}
+{{- first (include "aihub.userNamespaces" . | fromJson).names -}}
 {{- end -}}
 
 {{- define "aihub.hubUrl" -}}

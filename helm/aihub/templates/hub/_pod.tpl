@@ -12,7 +12,7 @@ containers:
     {{- with .Values.hub.image.pullPolicy }}
     imagePullPolicy: {{ . }}
     {{- end }}
-    command: [aihub, hub]
+    command: [aihub, hub, --config, /etc/aihub/config.d]
     workingDir: /srv/aihub
     env:
       - {name: HOME, value: /srv/aihub}
@@ -40,12 +40,8 @@ containers:
     volumeMounts:
       - {name: state, mountPath: /srv/aihub}
       - {name: tmp, mountPath: /tmp}
-      - {name: settings, mountPath: /etc/aihub/settings, readOnly: true}
-      - {name: policy, mountPath: /etc/aihub/policy, readOnly: true}
       - {name: extra-config, mountPath: /etc/aihub/config.d, readOnly: true}
-      {{- if .Values.imageStreamDocuments }}
-      - {name: imagestreams, mountPath: /etc/aihub/imagestreams, readOnly: true}
-      {{- end }}
+      {{- include "aihub.configMounts" . | nindent 6 }}
       {{- with .Values.hub.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -58,16 +54,9 @@ volumes:
     {{- end }}
   - name: tmp
     emptyDir: {}
-  - name: settings
-    configMap: {name: {{ include "aihub.fullname" . }}-settings}
-  - name: policy
-    configMap: {name: {{ include "aihub.fullname" . }}-policy}
   - name: extra-config
     configMap: {name: {{ include "aihub.fullname" . }}-extra-config}
-  {{- if .Values.imageStreamDocuments }}
-  - name: imagestreams
-    configMap: {name: {{ include "aihub.fullname" . }}-imagestreams}
-  {{- end }}
+  {{- include "aihub.configVolumes" . | nindent 2 }}
   {{- with .Values.hub.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -84,5 +73,26 @@ volumes:
 {{- if $postgres }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_HUB_DATABASE_URL" "key" "hubDatabaseUrl") }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_DATABASE_URL" "key" "databaseUrl") }}
+{{- end }}
+{{- end -}}
+
+{{/* What hub and tests read: settings and policy. */}}
+{{- define "aihub.configMounts" -}}
+- {name: settings, mountPath: /etc/aihub/settings, readOnly: true}
+- {name: policy, mountPath: /etc/aihub/policy, readOnly: true}
+{{- if .Values.imageStreamDocuments }}
+- {name: imagestreams, mountPath: /etc/aihub/imagestreams, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "aihub.configVolumes" -}}
+{{- $name := include "aihub.fullname" . -}}
+- name: settings
+  configMap: {name: {{ $name }}-settings}
+- name: policy
+  configMap: {name: {{ $name }}-policy}
+{{- if .Values.imageStreamDocuments }}
+- name: imagestreams
+  configMap: {name: {{ $name }}-imagestreams}
 {{- end }}
 {{- end -}}
