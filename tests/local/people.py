@@ -8,13 +8,21 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
 import websocket
 
-from tests.local.rig import Rig
+
+class Place(Protocol):
+    """A hub that people reach."""
+
+    @property
+    def url(self) -> str: ...
+    def sign_in(self, persona: str) -> httpx.Client: ...
+    def with_token(self, client: httpx.Client, persona: str) -> httpx.Client: ...
+    def said(self) -> str: ...
 
 
 def until(true: Callable[[], Any], what: str, within: float = 60, every: float = 0.2) -> Any:
@@ -31,12 +39,12 @@ class Someone:
     """A persona with a browser session (`pages`) and a token (`api`)."""
 
     name: str
-    rig: Rig
+    rig: Place
     pages: httpx.Client
     api: httpx.Client
 
     @classmethod
-    def of(cls, rig: Rig, name: str) -> Someone:
+    def of(cls, rig: Place, name: str) -> Someone:
         pages = rig.sign_in(name)
         return cls(name, rig, pages, rig.with_token(pages, name))
 
@@ -123,6 +131,6 @@ class Someone:
 Meet = Callable[[str], Someone]
 
 
-def meeting(rig: Rig) -> Meet:
+def meeting(rig: Place) -> Meet:
     """A way to meet people by their name: each signs in once."""
     return cache(lambda name: Someone.of(rig, name))
