@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
 
-.PHONY: help run test test-all lint types contracts screenshots clean messages mutants bench docs lock wheel
+.PHONY: help run test test-all lint types contracts screenshots clean messages mutants bench docs images lock wheel
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,16 +48,26 @@ messages: .venv/.dev ## bring the catalogues up to date; then translate what is 
 screenshots: .venv/.dev ## take the pictures of the documentation anew
 	AIHUB_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/local/test_screenshots.py
 
+images: ## build the container images with docker, podman or buildah; ARGS="--only hub,proxy --push"
+	@exec $(PYTHON) -m images.build $(ARGS)
+
 wheel: .venv/.dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove the hub's state: homes, environments, databases
 	@$(PYTHON) -m aihub.state remove $(STATE)
 
-lock: .venv/bin/uv ## renew the hashed lists in requirements/ from pyproject.toml
+lock: .venv/bin/uv ## renew the hashed lists in requirements/ and images/
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml --extra dev --group build -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/local.txt
+	$(COMPILE) images/builder.in -c requirements/dev.txt -o images/builder.txt
+	$(COMPILE) pyproject.toml --extra kubernetes --extra postgresql -c requirements/dev.txt -o images/hub/requirements.txt
+	$(COMPILE) images/proxy/requirements.in -c requirements/dev.txt -o images/proxy/requirements.txt
+	$(COMPILE) images/singleuser-base/server.in -c requirements/dev.txt -o images/singleuser-base/server.txt
+	$(COMPILE) images/singleuser-base/kernel.in -c requirements/dev.txt -o images/singleuser-base/kernel.txt
+	$(COMPILE) images/singleuser-scipy/requirements.in -c images/singleuser-base/kernel.txt -c requirements/dev.txt -o images/singleuser-scipy/requirements.txt
+	$(COMPILE) images/singleuser-pytorch/requirements.in -c images/singleuser-scipy/requirements.txt -o images/singleuser-pytorch/requirements.txt
 
 .venv/bin/uv: requirements/uv.txt
 	@test -n "$(PYTHON)" || { echo "AIHub needs Python 3.11 or newer, and none is on PATH" >&2; exit 2; }
