@@ -7,22 +7,25 @@ charges and quotas are worked out here again with loops and dicts, so that a mis
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from aihub.catalog import ImageStream, ImageTag, TagState
-from aihub.facts import Facts
+from aihub.facts import Facts, Machine, Taint
 from aihub.policy import Policy
-from aihub.profiles import Profile
+from aihub.profiles import Placement, Profile
 from aihub.projects import Membership, Person, Project
 from aihub.storage import HomeScope
 
 __all__ = [
     "Outcome",
     "oracle_charge",
+    "oracle_could_hold",
     "oracle_counts",
     "oracle_default_image",
     "oracle_default_profile",
+    "oracle_holds",
     "oracle_images",
     "oracle_profiles",
     "oracle_projects",
@@ -243,6 +246,71 @@ def _suits(stream: ImageStream, profile: Profile) -> bool:
 
 
 # Machines and quotas.
+
+
+def _excluded_by_labels(machine: Machine, placement: Placement) -> bool:
+    for key, value in placement.node_selector.items():
+        if key not in machine.labels or machine.labels[key] != value:
+            return True
+    node_affinity = placement.affinity.get("nodeAffinity")
+    if not node_affinity or "requiredDuringSchedulingIgnoredDuringExecution" not in node_affinity:
+        return False
+    for term in node_affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]:
+        conditions = [(each, machine.labels) for each in term.get("matchExpressions", [])]
+        conditions += [(each, {"metadata.name": machine.name}) for each in term.get("matchFields", [])]
+        if conditions and all(_condition_holds(each, values) for each, values in conditions):
+            return False
+    return True
+
+
+def _condition_holds(condition: Mapping[str, Any], values: Mapping[str, str]) -> bool:
+    there = condition["key"] in values
+    value = values.get(condition["key"], "")
+    wanted = condition.get("values", [])
+    operator = condition["operator"]
+    if operator == "Exists":
+        return there
+    if operator == "DoesNotExist":
+        return not there
+    if operator == "In":
+        return there and value in wanted
+    if operator == "NotIn":
+        return not (there and value in wanted)
+    if not there or len(wanted) != 1:
+        return False
+    try:
+        own, other = int(value), int(wanted[0])
+    except ValueError:
+        return False
+    return own > other if operator == "Gt" else own < other
+
+
+def _excluded_by_taint(taint: Taint, tolerations: Iterable[Mapping[str, Any]]) -> bool:
+    if taint.effect == "PreferNoSchedule":
+        return False
+    for toleration in tolerations:
+        if "effect" in toleration and toleration["effect"] != taint.effect:
+            continue
+        if "key" in toleration and toleration["key"] != taint.key:
+            continue
+        if toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.value:
+            return False
+    return True
+
+
+def oracle_could_hold(machine: Machine, placement: Placement) -> bool:
+    """Whether the machine is one for such pods, in whatever condition it is now."""
+    if _excluded_by_labels(machine, placement):
+        return False
+    lasting = [taint for taint in machine.taints if not taint.key.startswith("node.kubernetes.io/")]
+    return not any(_excluded_by_taint(taint, placement.tolerations) for taint in lasting)
+
+
+def oracle_holds(machine: Machine, placement: Placement) -> bool:
+    """Whether the scheduler may use the machine now."""
+    if _excluded_by_labels(machine, placement):
+        return False
+    return not any(_excluded_by_taint(taint, placement.tolerations) for taint in machine.taints)
 
 
 def _hardware(profile: Profile, count: int) -> dict[str, Decimal]:
