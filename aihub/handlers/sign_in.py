@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable
 from typing import Any
 
 from jupyterhub.handlers.login import LoginHandler
@@ -16,9 +15,6 @@ from aihub.projects import Person
 
 __all__ = ["PasswordSignIn", "PersonaSignIn"]
 
-WRONG = "wrong"
-"""What was given is not right. Any other error is one of the hub, in its own English."""
-
 
 class SignInHandler(PageHandler, LoginHandler):
     """What every sign-in page does; the page is its own."""
@@ -28,8 +24,8 @@ class SignInHandler(PageHandler, LoginHandler):
         """That what was given is not right, in words."""
 
     @abstractmethod
-    def page(self, error: str, name: str) -> Awaitable[str]:
-        """The page, with what went wrong and the name that was typed the last time."""
+    def page(self, error: str, name: str) -> tuple[str, object]:
+        """Template and page, with what went wrong and the name that was typed the last time."""
 
     @property
     def action(self) -> str:
@@ -40,20 +36,25 @@ class SignInHandler(PageHandler, LoginHandler):
         """The hub asks for fields while it renders an error: there, bytes that are no UTF-8 must raise none."""
         return value.decode("utf-8", "replace")
 
-    def _render(self, login_error: str | None = None, username: str | None = None, **_kwargs: Any) -> Awaitable[str]:
-        if login_error is None:
-            return self.page("", username or "")
-        if login_error == WRONG:
-            return self.page(self.wrong(), username or "")
-        # Most often the form was open for too long.
-        return self.page(self.language.say("The form could not be used. Try again."), username or "")
+    def _render(
+        self, login_error: str | None = None, username: str | None = None, sync: bool = False, **_kwargs: Any
+    ) -> Any:
+        # The hub's signature. A page is awaited; that of an error, which is `sync`, is text at once. The hub's errors
+        # are in its own English, and most come from a form that was open for too long.
+        error = self.language.say("The form could not be used. Try again.") if login_error else ""
+        template, page = self.page(error, username or "")
+        return self.render_template(template, page=page, sync=sync)
+
+    async def again(self, status: int, error: str, name: str) -> None:
+        """Show the page again, with what went wrong."""
+        template, page = self.page(error, name)
+        await self.show(template, page, status)
 
     async def sign_in(self, name: str, **fields: str) -> None:
         """Sign in with what was given and lead on, or show the page again."""
         user = await self.login_user({"username": name, **fields})
         if user is None:
-            self.set_status(403)
-            self.finish(await self._render(WRONG, name))
+            await self.again(403, self.wrong(), name)
             return
         self._jupyterhub_user = user
         self.redirect(self.get_next_url(user))
@@ -66,7 +67,7 @@ class PersonaSignIn(SignInHandler):
         """Personas come and go with the policy file."""
         return self.language.say("This persona does not exist any more.")
 
-    def page(self, error: str, name: str) -> Awaitable[str]:  # noqa: ARG002  # none is typed
+    def page(self, error: str, name: str) -> tuple[str, object]:  # noqa: ARG002  # none is typed
         """One card for each persona."""
         projects = self.aihub.policy.projects.values()
         personas = tuple(
@@ -78,9 +79,7 @@ class PersonaSignIn(SignInHandler):
             )
             for persona in self.aihub.sign_in.personas.values()
         )
-        page = pages.SignInPage(personas, self.action, self.get_argument("next", ""), error)
-        rendered: Awaitable[str] = self.render_template("aihub/sign_in.html", page=page)
-        return rendered
+        return "aihub/sign_in.html", pages.SignInPage(personas, self.action, self.get_argument("next", ""), error)
 
     async def post(self) -> None:
         """Sign in as the persona that was clicked."""
@@ -94,11 +93,10 @@ class PasswordSignIn(SignInHandler):
         """It does not tell which of the two."""
         return self.language.say("The name or the password is wrong.")
 
-    def page(self, error: str, name: str) -> Awaitable[str]:
+    def page(self, error: str, name: str) -> tuple[str, object]:
         """The form; a name stays, a password does not."""
         page = pages.PasswordPage(self.action, self.get_argument("next", ""), name, error)
-        rendered: Awaitable[str] = self.render_template("aihub/sign_in_password.html", page=page)
-        return rendered
+        return "aihub/sign_in_password.html", page
 
     async def post(self) -> None:
         """Sign in with what was typed; a space at the end of a password belongs to it."""
@@ -108,6 +106,5 @@ class PasswordSignIn(SignInHandler):
         except TooManyAttemptsError as error:
             time = self.language.duration(error.wait)
             words = self.language.say("Too many wrong passwords for this name. Try again in {time}.", time=time)
-            self.set_status(429)
             self.set_header("Retry-After", str(error.wait))
-            self.finish(await self.page(words, name))
+            await self.again(429, words, name)
