@@ -6,12 +6,13 @@ makes in the order of the rules. They agree because there is nothing else to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
+from aihub.capacity import Availability, availability_for, lasting_shortage, pool_for, shortage_now
 from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
 from aihub.environment import filtered
 from aihub.errors import Parameter, Reason, Refusal
@@ -21,7 +22,7 @@ from aihub.plan import Plan
 from aihub.profiles import Profile
 from aihub.projects import Decisions, Person, Project, Role, group_matches
 from aihub.quota import Amounts, Deny, Level, Quota, Quotas, denials
-from aihub.resources import SERVERS, STORAGE, Resources, format_amount
+from aihub.resources import format_amount
 from aihub.storage import Claim, Home, StorageClasses, growth, home_claim, project_claims
 
 __all__ = [
@@ -72,10 +73,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A state and, unless it is OK, why."""
+    """A state and, unless it is OK, why.
+
+    `pool` names the machines of which an autoscaler starts one for this server, within `seconds` as far as that is
+    known; empty where a machine is there already.
+    """
 
     state: State
     refusal: Refusal | None = None
+    pool: str = ""
+    seconds: int | None = None
 
 
 OK = Verdict(State.OK)
@@ -141,13 +148,15 @@ class ProfileChoice:
     """One profile as a person sees it in a project.
 
     `verdicts` maps each accelerator count that may be asked for to what a start with it would meet, whatever the
-    image; `unfit` are the images of the project that the profile does not suit.
+    image; `unfit` are the images of the project that the profile does not suit; `room` maps each count to how many
+    such servers fit.
     """
 
     profile: Profile
     verdicts: Mapping[int, Verdict]
     unfit: frozenset[str] = frozenset()
     default: bool = False
+    room: Mapping[int, Availability] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def verdict(self) -> Verdict:
@@ -181,7 +190,7 @@ class ProjectChoices:
         if image.reference in profile.unfit and not profile.profile.retired:
             fit = _unfit(profile.profile, image.stream, image.reference)
         parts = (self.verdict, image.verdict, fit, profile.verdicts[count])
-        return next((part for part in parts if part.state is not State.OK), OK)
+        return next((part for part in parts if part.state is not State.OK), parts[-1])
 
 
 def choices_for(policy: Policy, person: Person, facts: Facts) -> tuple[ProjectChoices, ...]:
@@ -192,7 +201,8 @@ def choices_for(policy: Policy, person: Person, facts: Facts) -> tuple[ProjectCh
     """
     seen = [(project, project.role(person)) for project in policy.projects.values()]
     ordered = sorted(seen, key=lambda pair: (pair[0].order, pair[0].name))
-    return tuple(_project_choices(policy, person, facts, project, role) for project, role in ordered if role)
+    rooms = _Rooms(policy, facts)
+    return tuple(_project_choices(policy, person, facts, project, role, rooms) for project, role in ordered if role)
 
 
 def resolve(policy: Policy, person: Person, options: object, facts: Facts) -> Plan | Refusal:
@@ -277,7 +287,8 @@ def _judge(policy: Policy, person: Person, raw: object, facts: Facts) -> _Judged
         return judged
     _judge_fit(judged)
     charge = _charge(policy, person, project, judged.profile, judged.count, facts)
-    judged.judgements += _resource_judgements(policy, project, judged.profile, judged.count, charge, facts)
+    rooms = _Rooms(policy, facts)
+    judged.judgements += _resource_judgements(policy, project, judged.profile, judged.count, charge, rooms)
     return judged
 
 
@@ -403,79 +414,83 @@ def _judge_fit(judged: _Judged) -> None:
 
 
 def _resource_judgements(
-    policy: Policy, project: Project, profile: Profile, count: int, charge: Amounts, facts: Facts
+    policy: Policy, project: Project, profile: Profile, count: int, charge: Amounts, rooms: _Rooms
 ) -> list[Judgement]:
     """The rules on machines, usage and quotas, the same for every image."""
-    wanted = profile.charge(count)
-    usage_known = _usage_known(policy, profile, facts)
-    quota = _quota_verdicts(policy, project, charge, facts)
+    fits, capacity = rooms.judge(profile, count)
+    quota = _quota_verdicts(policy, project, charge, rooms.facts)
     return [
-        Judgement(Rule.MACHINE_FITS, _fits_a_machine(profile, wanted, facts)),
-        Judgement(Rule.USAGE_KNOWN, usage_known),
+        Judgement(Rule.MACHINE_FITS, fits),
+        Judgement(Rule.USAGE_KNOWN, _usage_known(policy, profile, rooms.facts)),
         *(Judgement(Rule(f"quota-{level}"), quota.get(level)) for level in Level),
-        Judgement(Rule.CAPACITY, _capacity_now(profile, wanted, facts)),
+        Judgement(Rule.CAPACITY, capacity),
     ]
 
 
-def _fits_a_machine(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
-    if facts.machines is None:
+@dataclass(slots=True)
+class _Rooms:
+    """What machines say of profiles, worked out once for all projects that offer them."""
+
+    policy: Policy
+    facts: Facts
+    verdicts: dict[tuple[str, int], tuple[Verdict, Verdict]] = field(default_factory=dict)
+    availabilities: dict[tuple[str, int], Availability] = field(default_factory=dict)
+
+    def judge(self, profile: Profile, count: int) -> tuple[Verdict, Verdict]:
+        """Whether a machine is large enough, and whether one has room now."""
+        key = profile.name, count
+        if key not in self.verdicts:
+            machines, pools = self.facts.machines, self.policy.pools
+            self.verdicts[key] = (
+                (_fits_a_machine(profile, count, machines, pools), _capacity_now(profile, count, machines, pools))
+                if machines is not None
+                else (OK, OK)
+            )
+        return self.verdicts[key]
+
+    def availability(self, profile: Profile, count: int) -> Availability:
+        """How many servers of the profile there is room for."""
+        key = profile.name, count
+        if key not in self.availabilities:
+            self.availabilities[key] = availability_for(profile, self.facts, self.policy.pools, count)
+        return self.availabilities[key]
+
+
+def _fits_a_machine(profile: Profile, count: int, machines: tuple[Machine, ...], pools: tuple[Pool, ...]) -> Verdict:
+    short = lasting_shortage(profile, count, machines, pools)
+    if short is None:
         return OK
-    shortage = _shortage(_machine_keys(wanted), facts.machines, lambda machine: machine.total)
-    if shortage is None:
-        return OK
-    key, machine = shortage
+    # Only where its placement leaves machines out does a refusal have to say so.
+    eligible = {"eligible": short.eligible} if short.eligible < short.machines else {}
     return _no(
         Reason.NEVER_FITS,
         profile=profile.name,
-        key=key,
-        requested=format_amount(key, wanted[key]),
-        total=format_amount(key, machine.total[key]),
-        machines=len(facts.machines),
+        key=short.key,
+        requested=format_amount(short.key, short.requested),
+        total=format_amount(short.key, short.total),
+        machines=short.machines,
+        **eligible,
     )
 
 
-def _capacity_now(profile: Profile, wanted: Resources, facts: Facts) -> Verdict:
-    if facts.machines is None:
+def _capacity_now(profile: Profile, count: int, machines: tuple[Machine, ...], pools: tuple[Pool, ...]) -> Verdict:
+    short = shortage_now(profile, count, machines)
+    if short is None:
         return OK
-    shortage = _shortage(_machine_keys(wanted), facts.machines, lambda machine: machine.free)
-    if shortage is None:
-        return OK
-    key, machine = shortage
+    pool = pool_for(profile, count, pools)
+    if pool is not None:
+        return Verdict(State.OK, pool=pool.name, seconds=pool.starts_within)
     refusal = Refusal(
         Reason.NO_CAPACITY,
         {
             "profile": profile.name,
-            "key": key,
-            "requested": format_amount(key, wanted[key]),
-            "free": format_amount(key, max(machine.free[key], Decimal(0))),
-            "total": format_amount(key, machine.total[key]),
+            "key": short.key,
+            "requested": format_amount(short.key, short.requested),
+            "free": format_amount(short.key, max(short.free, Decimal(0))),
+            "total": format_amount(short.key, short.total),
         },
     )
     return Verdict(State.WAIT, refusal)
-
-
-_NO_MACHINE = Machine("", Resources(), Resources())
-
-
-def _shortage(
-    wanted: Resources, machines: tuple[Machine, ...], room: Callable[[Machine], Resources]
-) -> tuple[str, Machine] | None:
-    """A key of which the best machine has too little room, and that machine; None where one has room for all.
-
-    Best is the machine that lacks the fewest keys, then the one with most of what it lacks: its shortage says most.
-    """
-    if not machines:
-        return next(iter(wanted), SERVERS), _NO_MACHINE
-    lacking = [(machine, wanted.exceeding(room(machine))) for machine in machines]
-    fewest = min((keys for _, keys in lacking), key=len)
-    if not fewest:
-        return None
-    key = fewest[0]
-    return key, max((machine for machine, keys in lacking if keys == fewest), key=lambda each: room(each)[key])
-
-
-def _machine_keys(wanted: Resources) -> Resources:
-    return wanted.only(key for key in wanted if key not in (SERVERS, STORAGE))
 
 
 def _usage_known(policy: Policy, profile: Profile, facts: Facts) -> Verdict:
@@ -613,14 +628,16 @@ def _charge(policy: Policy, person: Person, project: Project, profile: Profile, 
 # --- what the page shows and what a start follows --------------------------------------------------------------------
 
 
-def _project_choices(policy: Policy, person: Person, facts: Facts, project: Project, role: Role) -> ProjectChoices:
+def _project_choices(
+    policy: Policy, person: Person, facts: Facts, project: Project, role: Role, rooms: _Rooms
+) -> ProjectChoices:
     images = _image_choices(policy, facts, project)
     return ProjectChoices(
         project=project,
         role=role,
         verdict=next((part for part in (_member(project, role), _active(project)) if part.refusal), OK),
         images=images,
-        profiles=_profile_choices(policy, person, facts, project, images),
+        profiles=_profile_choices(policy, person, project, images, rooms),
         usage=facts.usage.at(project.name) if facts.usage is not None else None,
         quotas=quotas_of(policy, project),
     )
@@ -649,7 +666,7 @@ def _image_choices(policy: Policy, facts: Facts, project: Project) -> tuple[Imag
 
 
 def _profile_choices(
-    policy: Policy, person: Person, facts: Facts, project: Project, images: tuple[ImageChoice, ...]
+    policy: Policy, person: Person, project: Project, images: tuple[ImageChoice, ...], rooms: _Rooms
 ) -> tuple[ProfileChoice, ...]:
     default = default_profile(policy, project, person)
     return tuple(
@@ -663,21 +680,25 @@ def _profile_choices(
                         project,
                         profile,
                         count,
-                        _charge(policy, person, project, profile, count, facts),
-                        facts,
+                        _charge(policy, person, project, profile, count, rooms.facts),
+                        rooms,
                     )
                 )
                 for count in profile.counts()
             },
             unfit=frozenset(choice.reference for choice in images if not _suits(profile, choice.stream)),
             default=profile.name == default,
+            room={count: rooms.availability(profile, count) for count in profile.counts()},
         )
         for profile in _visible_profiles(policy, project, person)
     )
 
 
 def _first_failure(judgements: list[Judgement]) -> Verdict:
-    return next((each.verdict for each in judgements if each.verdict and each.failed), OK)
+    """The verdict of the first rule that refuses; where none does, the one that a machine is to be started for."""
+    verdicts = [each.verdict for each in judgements if each.verdict]
+    failed = next((verdict for verdict in verdicts if verdict.state is not State.OK), None)
+    return failed or next((verdict for verdict in verdicts if verdict.pool), OK)
 
 
 def _plan(policy: Policy, person: Person, facts: Facts, judged: _Judged) -> Plan:
