@@ -38,8 +38,10 @@ mutants: .venv/.dev ## mutation tests of the policy, the quota and the ledger (l
 bench: .venv/.dev ## measure what a person waits for
 	$(BIN)/python -m tests.bench
 
-docs: .venv/.dev ## write the generated reference pages
+docs: .venv/.dev ## write the generated reference pages and the chart's schema
 	$(BIN)/python -m aihub.reference > docs/reference/policy.md
+	$(BIN)/python -m aihub.reference values > docs/reference/values.md
+	$(BIN)/python -m aihub.chart > helm/aihub/values.schema.json
 
 messages: .venv/.dev ## bring the catalogues up to date; then translate what is empty in aihub/locale/*/LC_MESSAGES/aihub.po
 	$(BIN)/pybabel -q extract -F babel.cfg -k say -k say_n:1,2 --no-location --sort-output --project AIHub --copyright-holder AIHub -o aihub/locale/aihub.pot aihub

@@ -104,7 +104,7 @@ class NodePortsModel(Model):
 
 
 class PublicServiceModel(ServiceModel):
-    """The Service that people reach."""
+    """The Service in front of the proxy."""
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
         default="ClusterIP", title="Type", description="ClusterIP suits an Ingress or an HTTPRoute."
@@ -207,7 +207,7 @@ EnvironmentValue = str | KubernetesObject
 
 
 class HubModel(Model):
-    """The hub."""
+    """The hub: its image, records, configuration and rights."""
 
     config: Traits = Field(
         default_factory=dict,
@@ -319,7 +319,7 @@ class SingleuserModel(Model):
     """What all user servers share. Images, sizes and who may start what are `aihub`'s."""
 
     namespace: Namespace = Field(
-        default="", title="Namespace", description="Where user servers run; empty: <release namespace>-users."
+        default="", title="Namespace", description="Where user servers run; empty: the name of the release's namespace with `-users` behind it."
     )
     start_timeout: int = Field(default=3600, ge=60, title="Start timeout", description="Seconds until a start fails.")
     image_pull_policy: PullPolicy = Field(
@@ -362,7 +362,7 @@ class CullModel(Model):
 
 
 class IngressModel(Model):
-    """An Ingress."""
+    """An Ingress in front of the proxy."""
 
     enabled: bool = Field(default=False, title="Enabled", description="Whether the chart makes it.")
     ingress_class_name: str = Field(default="", title="Class", description="Empty: the cluster's default class.")
@@ -383,7 +383,7 @@ class GatewayModel(Model):
 
 
 class HttpRouteModel(Model):
-    """An HTTPRoute of the Gateway API."""
+    """An HTTPRoute of the Gateway API in front of the proxy."""
 
     enabled: bool = Field(default=False, title="Enabled", description="Whether the chart makes it.")
     annotations: Labels = Field(default_factory=dict, title="Annotations", description="Annotations of the HTTPRoute.")
@@ -410,7 +410,7 @@ class CorePodsModel(Model):
 
 
 class SchedulingModel(Model):
-    """Where pods run."""
+    """Where pods run, and which go first."""
 
     scheduler_name: str = Field(
         default="", title="Scheduler", description="schedulerName of user servers; empty: the default scheduler."

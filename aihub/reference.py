@@ -1,6 +1,7 @@
-"""The reference of the policy file, written from its JSON Schema.
+"""The references of the policy file and of the chart's values, written from their JSON Schemas.
 
-`python -m aihub.reference > docs/reference/policy.md` brings the page up to date.
+`python -m aihub.reference > docs/reference/policy.md` and `python -m aihub.reference values >
+docs/reference/values.md` bring the pages up to date.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aihub.chart import values_schema
 from aihub.config import schema
 
-__all__ = ["policy_reference"]
+__all__ = ["policy_reference", "values_reference"]
 
 Node = Mapping[str, Any]
 
@@ -41,11 +43,34 @@ _WORDS = """\
 """
 
 
+_VALUES_HEAD = """\
+# Values of the chart
+
+<!-- Written by `python -m aihub.reference values`; edit the models in aihub/chart.py instead. -->
+
+Names are those of Zero to JupyterHub where the meaning is the same. Unknown keys are errors. `aihub` is
+[the policy file](policy.md), with its own keys; below is everything else. `helm/aihub/values.yaml` holds all
+defaults, `helm/aihub/examples` three installations.
+
+Lists and maps whose contents are Kubernetes' own, such as tolerations, are passed on as they are.
+"""
+
+
 def policy_reference() -> str:
-    """The reference as Markdown: one table of keys for each part of the file, outermost first."""
+    """The reference of the policy file as Markdown: one table of keys for each part, outermost first."""
     document = schema()
-    parts = (_section(name, document["$defs"][name], places) for name, places in _parts(document).items())
-    return "\n".join([_HEAD, _WORDS, _section("Top level", document, []), *parts])
+    return "\n".join([_HEAD, _WORDS, *_tables(document)])
+
+
+def values_reference() -> str:
+    """The reference of the chart's values as Markdown, in the same way; the policy file has its own page."""
+    return "\n".join([_VALUES_HEAD, *_tables(values_schema())])
+
+
+def _tables(document: Node) -> Iterator[str]:
+    yield _section("Top level", document, [])
+    for name, places in _parts(document).items():
+        yield _section(name, document["$defs"][name], places)
 
 
 def _parts(document: Node) -> dict[str, list[str]]:
@@ -55,7 +80,7 @@ def _parts(document: Node) -> dict[str, list[str]]:
     for node, path in waiting:
         for key, each in node["properties"].items():
             for name, below in _references(each, f"{path}{key}"):
-                if "properties" in document["$defs"][name]:
+                if "properties" in document["$defs"][name] and name not in _NAMED:
                     found.setdefault(name, []).append(below)
                     waiting.append((document["$defs"][name], f"{below}."))
     return found
@@ -105,7 +130,11 @@ def _default(node: Node) -> str:
     return ""
 
 
-_NAMED = {"LocalText": "text or languages", "Quantity": "quantity"}
+_NAMED = {
+    "LocalText": "text or languages",
+    "PolicyDocument": "[the policy file](policy.md)",
+    "Quantity": "quantity",
+}
 
 
 def _kind(node: Node) -> str:
@@ -117,7 +146,7 @@ def _kind(node: Node) -> str:
         if choice in node:
             return " or ".join(dict.fromkeys(_kind(each) for each in node[choice]))
     if "enum" in node or "const" in node:
-        return ", ".join(f"`{each}`" for each in node.get("enum", [node.get("const")]))
+        return ", ".join(f"`{each}`" if each else '`""`' for each in node.get("enum", [node.get("const")]))
     if node.get("type") == "array":
         return f"list of {_kind(node['items'])}"
     if node.get("type") == "object":
@@ -142,4 +171,4 @@ def _map_values(node: Node) -> list[Node]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(policy_reference())
+    sys.stdout.write(values_reference() if sys.argv[1:] == ["values"] else policy_reference())
