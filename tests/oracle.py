@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from aihub.catalog import ImageStream, ImageTag, TagState
-from aihub.facts import Facts, Machine, Taint
+from aihub.facts import Facts, Machine, Pool, Taint
 from aihub.policy import Policy
 from aihub.profiles import Placement, Profile
 from aihub.projects import Membership, Person, Project
@@ -27,10 +27,12 @@ __all__ = [
     "oracle_default_profile",
     "oracle_holds",
     "oracle_images",
+    "oracle_pool",
     "oracle_profiles",
     "oracle_projects",
     "oracle_reason",
     "oracle_role",
+    "oracle_room",
 ]
 
 Outcome = tuple[str, str] | None
@@ -324,6 +326,53 @@ def _room(wanted: dict[str, Decimal], there: Mapping[str, Decimal]) -> bool:
     return all(amount <= there[key] for key, amount in wanted.items())
 
 
+def _never_fits(policy: Policy, profile: Profile, wanted: dict[str, Decimal], facts: Facts) -> bool:
+    if facts.machines is None:
+        return False
+    everything = list(facts.machines) + [pool.machine for pool in policy.pools]
+    return not any(oracle_could_hold(each, profile.placement) and _room(wanted, each.total) for each in everything)
+
+
+def _free_now(profile: Profile, wanted: dict[str, Decimal], facts: Facts) -> bool:
+    assert facts.machines is not None
+    return any(oracle_holds(each, profile.placement) and _room(wanted, each.free) for each in facts.machines)
+
+
+def oracle_pool(policy: Policy, profile: Profile, count: int, facts: Facts) -> str | None:
+    """The pool that has to start a machine for such a server; None where none has to, or none can."""
+    wanted = _hardware(profile, count)
+    if facts.machines is None or _free_now(profile, wanted, facts):
+        return None
+    best: Pool | None = None
+    for pool in policy.pools:
+        if not oracle_could_hold(pool.machine, profile.placement) or not _room(wanted, pool.machine.total):
+            continue
+        if best is None or (pool.starts_within or 10**9) < (best.starts_within or 10**9):
+            best = pool
+    return best.name if best else None
+
+
+def oracle_room(profile: Profile, count: int, facts: Facts) -> tuple[int, int] | None:
+    """How many such servers fit now and in all, put on the machines one by one; None where that has no answer."""
+    wanted = {key: amount for key, amount in _hardware(profile, count).items() if amount}
+    if facts.machines is None or not wanted:
+        return None
+    free = total = 0
+    for machine in facts.machines:
+        if oracle_could_hold(machine, profile.placement):
+            total += _servers(wanted, machine.total)
+        if oracle_holds(machine, profile.placement):
+            free += _servers(wanted, machine.free)
+    return free, total
+
+
+def _servers(wanted: dict[str, Decimal], there: Mapping[str, Decimal]) -> int:
+    number = 0
+    while all(amount * (number + 1) <= there[key] for key, amount in wanted.items()):
+        number += 1
+    return number
+
+
 def oracle_charge(
     policy: Policy, project: Project, person: Person, profile: Profile, count: int, facts: Facts
 ) -> dict[str, dict[str, Decimal]]:
@@ -431,7 +480,7 @@ def _fitting_outcome(
         return "no", "profile-unfit"
     count = oracle_counts(profile)[0] if count is None else count
     wanted = _hardware(profile, count)
-    if facts.machines is not None and not any(_room(wanted, machine.total) for machine in facts.machines):
+    if _never_fits(policy, profile, wanted, facts):
         return "no", "never-fits"
     if facts.usage is None:
         if profile.accelerator is not None or not policy.start_when_unknown:
@@ -441,6 +490,6 @@ def _fitting_outcome(
         outcome = _quota_outcome(policy, project, charge, facts)
         if outcome is not None:
             return outcome
-    if facts.machines is not None and not any(_room(wanted, machine.free) for machine in facts.machines):
-        return "wait", "no-capacity"
-    return None
+    if facts.machines is None or oracle_pool(policy, profile, count, facts) is not None:
+        return None
+    return None if _free_now(profile, wanted, facts) else ("wait", "no-capacity")

@@ -9,8 +9,8 @@ What hypothesis is better at, hostile options, it draws itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any, TypeVar
@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
-from aihub.facts import Facts, Machine, Usage
+from aihub.facts import Facts, Machine, Pool, Taint, Usage
 from aihub.policy import Policy
-from aihub.profiles import Accelerator, Profile
+from aihub.profiles import Accelerator, Placement, Profile
 from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offer, Person, Project
 from aihub.quota import Amounts, Quota
 from aihub.resources import Resources
@@ -108,6 +108,16 @@ class _World:
             retired=self.chance(0.1),
             successor=self.one(None, "small"),
             groups=self.one((), ("/c/ml101/*",), ("/c/lab", "/guests"), ("/c/**",)) if self.chance(0.25) else None,
+            placement=self.placement() if self.chance(0.3) else Placement(),
+        )
+
+    def placement(self) -> Placement:
+        kind = {"key": "kind", "operator": self.one("In", "NotIn"), "values": ["gpu"]}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [kind]}]}
+        return Placement(
+            self.one({}, {"kind": "gpu"}),
+            self.one((), ({"operator": "Exists"},), ({"key": "gpu", "value": "yes", "effect": "NoSchedule"},)),
+            self.one({}, {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}),
         )
 
     def quota(self) -> Quota:
@@ -155,7 +165,12 @@ class _World:
             Home(self.one(*HomeScope), self.one(None, Decimal(1), Decimal(3))),
             self.quota(),
             self.chance(0.5),
+            tuple(self.pool(name) for name in self.some(("fast", "slow"))) if self.chance(0.2) else (),
         )
+
+    def pool(self, name: str) -> Pool:
+        machine = self.machine()
+        return Pool(name, replace(machine, free=machine.total), self.one(None, 60, 300))
 
     def vector(self, *amounts: int) -> Resources:
         return Resources({key: self.one(*amounts) for key in self.some(KEYS)})
@@ -164,7 +179,14 @@ class _World:
         big = Resources({"cpu": 8, "memory": 16, "nvidia.com/gpu": 4, "amd.com/gpu": 2})
         total = big if self.chance(0.8) else self.vector(1, 2, 4)
         taken = self.vector(1, 2, 8, 16) if self.chance(0.4) else Resources()
-        return Machine("m", total, Resources({key: max(total[key] - taken[key], Decimal(0)) for key in total}))
+        gpu, cordon = Taint("gpu", "yes"), Taint("node.kubernetes.io/unschedulable")
+        return Machine(
+            "m",
+            total,
+            Resources({key: max(total[key] - taken[key], Decimal(0)) for key in total}),
+            {"kind": self.one("gpu", "gpu", "cpu")},
+            self.one((), (), (), (), (gpu,), (cordon,), (gpu, cordon)),
+        )
 
     def usage(self) -> Usage | None:
         if self.chance(0.15):
@@ -200,6 +222,7 @@ class _World:
             {name: self.claim(name) for name in self.some(CLAIMS)},
             {name: self.decisions() for name in self.some(PROJECTS)} if self.chance(0.6) else {},
             {name: self.chance(0.7) for name in self.some(REFERENCES)[:2]} if self.chance(0.5) else {},
+            self.one(None, NOW - timedelta(seconds=12)),
         )
 
     def options(self, policy: Policy) -> dict[str, Any]:

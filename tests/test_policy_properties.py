@@ -38,9 +38,11 @@ from tests.oracle import (
     oracle_default_image,
     oracle_default_profile,
     oracle_images,
+    oracle_pool,
     oracle_profiles,
     oracle_projects,
     oracle_reason,
+    oracle_room,
 )
 from tests.strategies import Case, cases, hostile_options
 
@@ -112,6 +114,21 @@ def test_choices_show_what_the_oracle_shows(case: Case) -> None:
         )
         ordered = [(each.profile.order, each.profile.name) for each in chosen.profiles]
         assert ordered == sorted(ordered)
+
+
+@generated
+@given(cases)
+def test_room_and_pools_agree_with_the_oracle(case: Case) -> None:
+    for chosen in choices_for(case.policy, case.person, case.facts):
+        for each in chosen.profiles:
+            for count, verdict in each.verdicts.items():
+                room, expected = each.room[count], oracle_room(each.profile, count, case.facts)
+                assert (room.free, room.total) == (expected or (None, None))
+                assert (room.as_of is None) is (case.facts.machines is None)
+                if verdict.state is State.OK:
+                    pool = oracle_pool(case.policy, each.profile, count, case.facts)
+                    assert verdict.pool == (pool or "")
+                    assert not pool or room.pool == pool
 
 
 @generated
