@@ -195,8 +195,9 @@ class Release:
     def sign_in(self, persona: str) -> httpx.Client:
         """A signed-in client for pages and API; it knows the hub's address and XSRF header."""
         client = self._client()
-        form = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("form", method="post")
-        assert form is not None
+        field = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("input", attrs={"name": "username"})
+        form = field.find_parent("form") if field else None
+        assert form is not None, "the sign-in page asks for no name"
         hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
         data = {**hidden, "username": persona, "password": self.password(persona)}
         client.post(str(form["action"]), data=data)
