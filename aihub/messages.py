@@ -521,9 +521,10 @@ def _storage_full(voice: _Voice) -> Message:
 
 
 def _storage_unusable(voice: _Voice) -> Message:
+    path = voice.word("path")
     return Message(
         voice.say("A folder of this server cannot be used."),
-        voice.say("{path} cannot be read or written.", path=voice.word("path")),
+        voice.say("{path} cannot be read or written.", path=path) if path or not voice.reported else voice.reported,
     )
 
 

@@ -24,7 +24,7 @@ from aihub.errors import Reason, Refusal, RefusedError
 from aihub.idle import activity_interval
 from aihub.ledger import Entry
 from aihub.plan import Plan
-from aihub.podstate import STAGES, Obstacle, ended, obstacle, stage_of, uid_of
+from aihub.podstate import STAGES, Obstacle, ended, is_gated, obstacle, stage_of, uid_of
 from aihub.spawner import LaunchMixin, Progress
 
 __all__ = ["AIHubSpawner"]
@@ -57,7 +57,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         config=True,
         help="Seconds that a stop waits for the pod to go. One that is not gone by then goes on counting.",
     )
-    appear_deadline = Float(30.0, min=1, config=True, help="Seconds until a created pod has been looked at at all.")
+    appear_deadline = Float(30.0, min=1, config=True, help="Seconds until a scheduler has looked at a new pod.")
 
     stages = STAGES
     pod_uid = ""
@@ -254,7 +254,7 @@ class _Following:
     def __init__(self, spawner: AIHubSpawner, plan: Plan, progress: Progress) -> None:
         self._spawner, self._plan, self._progress = spawner, plan, progress
         self._blocked: tuple[Reason, float] | None = None
-        self._since = time.monotonic()
+        self._since = self._looked = time.monotonic()
 
     def look(self, pod: Document, events: Collection[Document], *, healthy: bool) -> bool:
         """Whether the server's container is ready. Raises RefusedError when the start cannot go on.
@@ -264,14 +264,17 @@ class _Following:
         refusal = _early_end(pod, self._spawner.name)
         if refusal is not None:
             raise RefusedError(refusal)
-        stage = stage_of(pod)
+        stage, now = stage_of(pod, events), time.monotonic()
         self._enter(stage)
         if stage == "ready":
             return True
         if healthy:
-            self._check(obstacle(pod, events, image=self._plan.reference, profile=self._plan.profile), stage)
+            found = obstacle(pod, events, image=self._plan.reference, profile=self._plan.profile)
+            self._check(found, stage, gated=is_gated(pod))
         else:
             self._blocked = None
+            self._since += now - self._looked
+        self._looked = now
         return False
 
     def _enter(self, stage: str) -> None:
@@ -282,7 +285,7 @@ class _Following:
                 self._progress.enter(passed)
                 self._since = time.monotonic()
 
-    def _check(self, found: Obstacle | None, stage: str) -> None:
+    def _check(self, found: Obstacle | None, stage: str, *, gated: bool) -> None:
         now = time.monotonic()
         if found is None:
             self._blocked = None
@@ -290,7 +293,7 @@ class _Following:
             self._blocked = found.refusal.reason, now
         if found is not None and self._blocked is not None and now - self._blocked[1] >= self._patience(found):
             raise RefusedError(found.refusal)
-        deadline = self._deadline(stage)
+        deadline = self._deadline("machine" if gated else stage)
         if now - self._since >= deadline:
             raise RefusedError(found.refusal if found else Refusal(Reason.START_TIMEOUT, {"seconds": int(deadline)}))
 
@@ -301,7 +304,7 @@ class _Following:
     def _deadline(self, stage: str) -> float:
         spawner = self._spawner
         deadlines: dict[str, float] = {
-            "queue": spawner.machine_deadline,
+            "queue": spawner.appear_deadline,
             "machine": max(spawner.machine_deadline, spawner.site.pool_seconds),
             "storage": spawner.storage_deadline,
             "image": spawner.image_deadline,

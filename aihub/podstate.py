@@ -12,7 +12,7 @@ from typing import Any
 
 from aihub.errors import Parameter, Reason, Refusal
 
-__all__ = ["STAGES", "Ended", "Obstacle", "being_deleted", "ended", "obstacle", "stage_of", "uid_of"]
+__all__ = ["STAGES", "Ended", "Obstacle", "being_deleted", "ended", "is_gated", "obstacle", "stage_of", "uid_of"]
 
 Document = Mapping[str, Any]
 
@@ -55,28 +55,38 @@ def being_deleted(pod: Document) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def stage_of(pod: Document) -> str:
-    """The stage that the pod's start is in.
+def stage_of(pod: Document, events: Collection[Document] = ()) -> str:
+    """The stage that the pod's start is in. `events` are those of this very pod.
 
     The kubelet mounts volumes before it makes the sandbox, and pulls images after it
     (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-has-network).
     """
     if _is_true(pod, "Ready"):
         return "ready"
-    if _status(pod).get("phase") is None:
-        return "queue"
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") != "True":
-        return "queue" if scheduled.get("reason") == "SchedulingGated" else "machine"
-    if "running" in _state(pod, MAIN):
+        return "machine" if scheduled and not is_gated(pod) else "queue"
+    if _state(pod, MAIN).get("running"):
         return "start"
-    sandboxed = _is_true(pod, "PodReadyToStartContainers") or _status(pod).get("podIP")
-    return "image" if sandboxed else "storage"
+    return "image" if _has_sandbox(pod, events) else "storage"
+
+
+def is_gated(pod: Document) -> bool:
+    """Whether something else, a queue of jobs for one, holds the pod back from the scheduler."""
+    return bool(_condition(pod, "PodScheduled").get("reason") == "SchedulingGated")
+
+
+def _has_sandbox(pod: Document, events: Collection[Document]) -> bool:
+    """Kubelets before 1.36 write the condition when the image is there (upstream.md 48): their events say more."""
+    if _is_true(pod, "PodReadyToStartContainers") or _status(pod).get("podIP"):
+        return True
+    waits = any((state.get("waiting") or {}).get("reason") in _IMAGE for state in _states(pod))
+    return waits or any(event.get("reason") in ("Pulling", "Pulled") for event in events)
 
 
 # --- what is in the way ----------------------------------------------------------------------------------------------
 
-_NEVER_HEALS, _SETTLES, _HEALS = 0.0, 5.0, 20.0
+_NEVER_HEALS, _SETTLES, _HEALS, _HEALS_SLOWLY = 0.0, 5.0, 20.0, 180.0
 
 _IMAGE = {
     "InvalidImageName": _NEVER_HEALS,
@@ -89,16 +99,19 @@ _IMAGE = {
 }
 _CONTAINER = {
     "CreateContainerConfigError": _SETTLES,
+    "PreCreateHookError": _SETTLES,
     "CreateContainerError": _SETTLES,
+    "PreStartHookError": _SETTLES,
     "RunContainerError": _SETTLES,
     "PostStartHookError": _SETTLES,
     "CrashLoopBackOff": _SETTLES,
 }
 _EVENTS = {
-    "FailedMount": Reason.STORAGE_UNUSABLE,
-    "FailedAttachVolume": Reason.STORAGE_UNUSABLE,
-    "FailedMapVolume": Reason.STORAGE_UNUSABLE,
-    "FailedCreatePodSandBox": Reason.START_FAILED,
+    "FailedMount": (Reason.STORAGE_UNUSABLE, _HEALS),
+    "FailedMapVolume": (Reason.STORAGE_UNUSABLE, _HEALS),
+    # A volume that another machine has not let go of yet comes free within minutes.
+    "FailedAttachVolume": (Reason.STORAGE_UNUSABLE, _HEALS_SLOWLY),
+    "FailedCreatePodSandBox": (Reason.START_FAILED, _HEALS),
 }
 
 
@@ -108,7 +121,7 @@ def obstacle(pod: Document, events: Collection[Document], *, image: str, profile
     `events` are those of this very pod. `image` ("stream:tag") and `profile` are what the person chose.
     """
     if _is_true(pod, "PodScheduled"):
-        return _in_container(pod, image) or (_in_events(pod, events) if stage_of(pod) in ("storage", "image") else None)
+        return _in_container(pod, image) or _in_events(pod, events)
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("reason") != "Unschedulable":
         return None
@@ -130,13 +143,17 @@ def _in_container(pod: Document, image: str) -> Obstacle | None:
 
 
 def _in_events(pod: Document, events: Collection[Document]) -> Obstacle | None:
+    """What the kubelet reports before it has a sandbox; after that such an event is a thing of the past."""
+    if stage_of(pod, events) != "storage":
+        return None
     for event in reversed(tuple(events)):
-        reason = _EVENTS.get(event.get("reason", ""))
-        if reason is Reason.STORAGE_UNUSABLE and stage_of(pod) == "storage":
+        if event.get("reason") in _EVENTS:
+            reason, patience = _EVENTS[event["reason"]]
             problem = str(event.get("message", ""))
-            return Obstacle(Refusal(reason, {"path": "", "problem": problem, "lines": (problem,)}), _HEALS)
-        if reason is Reason.START_FAILED:
-            return Obstacle(Refusal(reason, {"lines": (str(event.get("message", "")),)}), _HEALS)
+            parameters: dict[str, Parameter] = {"lines": (problem,)}
+            if reason is Reason.STORAGE_UNUSABLE:
+                parameters |= {"path": "", "problem": problem}
+            return Obstacle(Refusal(reason, parameters), patience)
     return None
 
 
@@ -148,13 +165,14 @@ _LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost", "Nod
 
 def ended(pod: Document, server: str) -> Ended | None:
     """How the server in `pod` ended; None while it runs or is on its way. `server` is the server's name."""
-    phase = _status(pod).get("phase")
-    disrupted = _condition(pod, "DisruptionTarget")
-    if phase not in ("Failed", "Succeeded") and not (being_deleted(pod) and disrupted.get("status") == "True"):
+    disrupted, terminated = _condition(pod, "DisruptionTarget"), _terminated(pod)
+    # With containers of admins beside the server a pod goes on when the server has ended.
+    over = _status(pod).get("phase") in ("Failed", "Succeeded") or "terminated" in _state(pod, MAIN)
+    if not over and not (being_deleted(pod) and disrupted.get("status") == "True"):
         return None
-    terminated = _terminated(pod)
     status = int(terminated.get("exitCode", 1))
-    lines = tuple(str(terminated.get("message", "")).splitlines()[-20:])
+    said = terminated.get("message") or _status(pod).get("message") or ""
+    lines = tuple(str(said).splitlines()[-20:])
     return Ended(_cause(pod, server, disrupted, terminated, status), lines, status)
 
 
@@ -179,8 +197,10 @@ def _memory_limit(pod: Document) -> str:
 
 
 def _terminated(pod: Document) -> Document:
+    """The end of the server, or of a container before it that failed, so that the server never began."""
     terminated: Document = _state(pod, MAIN).get("terminated") or {}
-    return terminated
+    failed = (state["terminated"] for state in _states(pod) if (state.get("terminated") or {}).get("exitCode"))
+    return terminated or next(failed, {})
 
 
 # --- reading a status ------------------------------------------------------------------------------------------------
