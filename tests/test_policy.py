@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
+from aihub.capacity import Availability
+from aihub.catalog import Catalog, ImageStream, ImageTag, StartAdapter, TagState
 from aihub.errors import Parameter, Reason, Refusal
-from aihub.facts import Facts, Machine, Usage
+from aihub.facts import Facts, Machine, Pool, Taint, Usage
 from aihub.plan import Plan
 from aihub.policy import (
     OK,
@@ -34,7 +35,7 @@ from aihub.profiles import Accelerator, Placement, Profile
 from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offer, Person, Project, Role
 from aihub.quota import Amounts, Deny, Level, Quotas
 from aihub.resources import Resources
-from aihub.storage import Claim, Dataset, Home, HomeScope, ProjectStorage, SharedFolder
+from aihub.storage import Claim, Dataset, Home, HomeScope, ProjectStorage, SharedFolder, StorageClasses
 from aihub.text import Text
 
 GIB = 2**30
@@ -91,6 +92,8 @@ class Setup:
     home: Home = Home()
     user_quota: Mapping[str, Decimal] = field(default_factory=dict)
     start_when_unknown: bool = False
+    pools: tuple[Pool, ...] = ()
+    storage_classes: StorageClasses = StorageClasses()
     facts: Facts = FACTS
     options: object = field(
         default_factory=lambda: {"project": "ml101", "image": "torch:1", "profile": "gpus", "acceleratorCount": 2}
@@ -104,6 +107,8 @@ class Setup:
             self.home,
             self.user_quota,
             self.start_when_unknown,
+            self.pools,
+            self.storage_classes,
         )
 
     def resolve(self) -> Plan | Refusal:
@@ -500,6 +505,47 @@ FAULTS = (
         {"profile": "gpus", "key": GPU, "requested": "2", "total": "1", "machines": 4},
     ),
     Fault(
+        "no-machine-of-that-kind",
+        Rule.MACHINE_FITS,
+        (profile("gpus", placement=Placement({"gpu": "a100"})),),
+        Reason.NEVER_FITS,
+        {"profile": "gpus", "key": "cpu", "requested": "1", "total": "0", "machines": 1, "eligible": 0},
+    ),
+    Fault(
+        "machines-of-that-kind-are-too-small",
+        Rule.MACHINE_FITS,
+        (
+            profile("gpus", placement=Placement({"gpu": "a100"})),
+            facts(machines=(MACHINE, replace(MACHINE, total=room(gpus=1), labels={"gpu": "a100"}))),
+        ),
+        Reason.NEVER_FITS,
+        {"profile": "gpus", "key": GPU, "requested": "2", "total": "1", "machines": 2, "eligible": 1},
+    ),
+    Fault(
+        "taints-keep-it-off",
+        Rule.MACHINE_FITS,
+        (facts(machines=(replace(MACHINE, taints=(Taint("reserved"),)),)),),
+        Reason.NEVER_FITS,
+        {"profile": "gpus", "key": "cpu", "requested": "1", "total": "0", "machines": 1, "eligible": 0},
+    ),
+    Fault(
+        "pools-are-too-small",
+        Rule.MACHINE_FITS,
+        (facts(machines=()), whole(pools=(Pool("small", Machine("small", room(gpus=1), room(gpus=1))),))),
+        Reason.NEVER_FITS,
+        {"profile": "gpus", "key": GPU, "requested": "2", "total": "1", "machines": 1},
+    ),
+    Fault(
+        "pools-are-of-another-kind",
+        Rule.MACHINE_FITS,
+        (
+            facts(machines=(replace(MACHINE, total=room(gpus=1)),)),
+            whole(pools=(Pool("spot", replace(MACHINE, taints=(Taint("spot"),))),)),
+        ),
+        Reason.NEVER_FITS,
+        {"profile": "gpus", "key": GPU, "requested": "2", "total": "1", "machines": 2, "eligible": 1},
+    ),
+    Fault(
         "usage-unknown", Rule.USAGE_KNOWN, (facts(usage=None),), Reason.QUOTA_UNKNOWN, {"profile": "gpus"}, State.WAIT
     ),
     Fault(
@@ -608,6 +654,25 @@ FAULTS = (
         ),
         Reason.NO_CAPACITY,
         {"profile": "gpus", "key": GPU, "requested": "2", "free": "1", "total": "3"},
+        State.WAIT,
+    ),
+    Fault(
+        "the-only-machine-is-cordoned",
+        Rule.CAPACITY,
+        (facts(machines=(replace(MACHINE, taints=(Taint("node.kubernetes.io/unschedulable"),)),)),),
+        Reason.NO_CAPACITY,
+        {"profile": "gpus", "key": "cpu", "requested": "1", "free": "0", "total": "8"},
+        State.WAIT,
+    ),
+    Fault(
+        "room-on-a-machine-of-another-kind",
+        Rule.CAPACITY,
+        (
+            profile("gpus", placement=Placement({"gpu": "a100"})),
+            facts(machines=(MACHINE, replace(MACHINE, free=room(gpus=1), labels={"gpu": "a100"}))),
+        ),
+        Reason.NO_CAPACITY,
+        {"profile": "gpus", "key": GPU, "requested": "2", "free": "1", "total": "4"},
         State.WAIT,
     ),
 )
@@ -794,6 +859,62 @@ def test_a_denied_quota_is_named_for_people(level: Level, reason: Reason) -> Non
         "ever": False,
     }
     assert quota_refusal("p", denial) == Refusal(reason, parameters)
+
+
+# Machines that are started for a server.
+
+FULL = facts(machines=(replace(MACHINE, free=Resources()),))
+SLOW, FAST, SOME = (
+    Pool("slow", MACHINE, 600),
+    Pool("fast", MACHINE, 300),
+    Pool("some", MACHINE),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param((FULL, whole(pools=(SLOW, FAST))), Verdict(State.OK, pool="fast", seconds=300), id="soonest"),
+        pytest.param((FULL, whole(pools=(SOME, SLOW))), Verdict(State.OK, pool="slow", seconds=600), id="known-first"),
+        pytest.param((FULL, whole(pools=(SOME,))), Verdict(State.OK, pool="some"), id="time-not-known"),
+        pytest.param(
+            (facts(machines=()), whole(pools=(FAST,))), Verdict(State.OK, pool="fast", seconds=300), id="none"
+        ),
+        pytest.param((whole(pools=(FAST,)),), OK, id="there-is-room"),
+        pytest.param((facts(machines=None), whole(pools=(FAST,))), OK, id="nothing-known-of-machines"),
+        pytest.param(
+            (FULL, whole(pools=(replace(FAST, machine=replace(MACHINE, total=room(gpus=1))), SLOW))),
+            Verdict(State.OK, pool="slow", seconds=600),
+            id="large-enough",
+        ),
+    ],
+)
+def test_a_start_is_admitted_where_a_pool_brings_its_machine(changes: tuple[Change, ...], expected: Verdict) -> None:
+    setup = changed(*changes)
+    here = setup.here()
+    image, gpus = here.image("torch:1"), here.profile("gpus")
+    assert image is not None
+    assert gpus is not None
+    assert isinstance(setup.resolve(), Plan)
+    assert gpus.verdicts[2] == expected
+    assert here.combined(image, gpus, 2) == expected
+    assert next(each.verdict for each in setup.why() if each.rule is Rule.CAPACITY) == expected
+
+
+def test_a_refusal_says_nothing_of_pools() -> None:
+    here = changed(FULL, whole(pools=(FAST,)), project(quota={"servers": Decimal(0)})).here()
+    gpus = here.profile("gpus")
+    assert gpus is not None
+    assert (gpus.verdict.refusal is not None, gpus.verdict.pool) == (True, "")
+
+
+def test_a_choice_says_for_each_count_how_many_fit() -> None:
+    gpus = changed(facts(machines=(MACHINE, replace(MACHINE, free=room(gpus=1))))).here().profile("gpus")
+    assert gpus is not None
+    assert gpus.room == {
+        1: Availability(5, 8, 5, 8, FACTS.as_of),
+        2: Availability(2, 4, 5, 8, FACTS.as_of),
+    }
 
 
 # Defaults.
@@ -1032,6 +1153,20 @@ def test_a_plan_holds_all_that_a_start_needs() -> None:
         quotas=Quotas({"servers": Decimal(9)}, {"cpu": Decimal(8)}, {"servers": Decimal(3)}),
     )
     assert quotas_of(setup.policy(), setup.project) == setup.plan().quotas
+
+
+def test_a_plan_has_what_a_cluster_needs() -> None:
+    start = StartAdapter(("start.sh",), 9000, "/home/me", 1001)
+    classes = StorageClasses("fast", "nfs", "ReadWriteOnce")
+    plan = changed(
+        stream("torch", pull_secrets=("campus", "vendor"), start=start),
+        project(namespace="ml101-servers", pull_secrets=("course", "campus")),
+        profile("gpus", ephemeral_request=Decimal(1), ephemeral_limit=Decimal(2)),
+        whole(storage_classes=classes),
+    ).plan()
+    assert (plan.namespace, plan.pull_secrets) == ("ml101-servers", ("course", "campus", "vendor"))
+    assert (plan.start, plan.storage) == (start, classes)
+    assert (plan.ephemeral_request, plan.ephemeral_limit) == (1, 2)
 
 
 def test_a_plan_names_its_accelerator() -> None:
