@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +16,13 @@ from typing import Any
 def write_archive(target: Path, reference: str, program: Path, links: Sequence[str] = (), user: str = "1000:1000") -> None:
     """Write an archive that `ctr images import` and `skopeo copy docker-archive:` take.
 
-    The image holds the static `program` as `/bin/<name>`, symlinks to it in `/bin`, a writable `/tmp`, and runs it
-    as `user`.
+    The image holds `program` as `/bin/<name>`, the libraries it is linked to where they are here, symlinks to it in
+    `/bin`, and a `/tmp` for everybody. It runs the program as `user`.
     """
     layer = _layer(program, links)
     config = _json(
         {
-            "architecture": "amd64",
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
             "os": "linux",
             "config": {"Entrypoint": [f"/bin/{program.name}"], "User": user, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
@@ -37,6 +39,8 @@ def _layer(program: Path, links: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as layer:
         _add(layer, f"bin/{program.name}", program.read_bytes(), 0o755)
+        for library in _libraries(program):
+            _add(layer, library.lstrip("/"), Path(library).read_bytes(), 0o755)
         for link in links:
             entry = tarfile.TarInfo(f"bin/{link}")
             entry.type, entry.linkname = tarfile.SYMTYPE, program.name
@@ -45,6 +49,12 @@ def _layer(program: Path, links: Sequence[str]) -> bytes:
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         layer.addfile(folder)
     return buffer.getvalue()
+
+
+def _libraries(program: Path) -> list[str]:
+    """Paths of the shared libraries and the loader; none of a static program."""
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return [word for word in linked.split() if word.startswith("/")]
 
 
 def _add(archive: tarfile.TarFile, path: str, content: bytes, mode: int) -> None:

@@ -11,8 +11,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +81,11 @@ KUBECONFORM = Tool("kubeconform", "v0.8.0", ("kubeconform",), "github.com/yannh/
 CYCLONUS = Tool("cyclonus", "v0.5.6", ("cyclonus",), "github.com/mattfenwick/cyclonus/cmd/cyclonus")
 KWOK = Tool("kwok", "v0.8.0", ("kwok",), "sigs.k8s.io/kwok/cmd/kwok")
 
-TOOLS = {
-    tool.name: tool for tool in (PAUSE, KUBERNETES, COREDNS, HELM, KUBECONFORM, KWOK, CYCLONUS, HELM4)
-}
-"""In the order in which they are built."""
+GATE = (PAUSE, KUBERNETES, COREDNS, HELM, KUBECONFORM, KWOK, CYCLONUS)
+"""What the core of the tests needs, in the order in which it is built."""
+
+TOOLS = {tool.name: tool for tool in (*GATE, HELM4)}
+"""Everything there is, by name."""
 
 
 def ensure(tool: Tool) -> Path:
@@ -98,6 +100,20 @@ def ensure(tool: Tool) -> Path:
         if not tool.folder.exists():
             _build(tool)
     return tool.folder
+
+
+def program(tool: Tool, name: str | None = None) -> str:
+    """The path of a program of the tool, by default of the first: ours, or where there is no Go the machine's own.
+
+    Raises:
+        CannotBuild: there is neither.
+    """
+    if not tool.folder.exists() and shutil.which("go") is None:
+        found = shutil.which(name or tool.programs[0])
+        if found is None:
+            raise CannotBuild(tool.name, f"install Go, or {name or tool.programs[0]} itself")
+        return found
+    return str(ensure(tool) / (name or tool.programs[0]))
 
 
 def _digest(folder: Path) -> str:
@@ -117,7 +133,7 @@ def _turn() -> Iterator[None]:
 
 
 def _build(tool: Tool) -> None:
-    print(f"Building {tool.name} {tool.version} …", flush=True)
+    print(f"Building {tool.name} {tool.version} …", file=sys.stderr, flush=True)
     begin = time.monotonic()
     unfinished = tool.folder.with_name(f".{tool.folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -133,7 +149,7 @@ def _build(tool: Tool) -> None:
         raise CannotBuild(tool.name, f"{command[0]} ended with {code}; the end of {log}:\n{log.read_text()[-2000:]}")
     _name(tool, unfinished)
     unfinished.rename(tool.folder)
-    print(f"Built {tool.name} {tool.version} in {time.monotonic() - begin:.0f} s.", flush=True)
+    print(f"Built {tool.name} {tool.version} in {time.monotonic() - begin:.0f} s.", file=sys.stderr, flush=True)
 
 
 def _folder(tool: Tool) -> Path:
@@ -157,3 +173,19 @@ def _name(tool: Tool, folder: Path) -> None:
         return
     for program in tool.programs:
         (folder / program).symlink_to(built.name)
+
+
+def main(names: Sequence[str]) -> None:
+    """Build the tools with these names, or all."""
+    unknown = [name for name in names if name not in TOOLS]
+    if unknown:
+        raise SystemExit(f"no such tool: {', '.join(unknown)}; there are {', '.join(TOOLS)}")
+    try:
+        for name in names or TOOLS:
+            ensure(TOOLS[name])
+    except CannotBuild as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
