@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from images.build import build
+from tests.cluster.release import Release
 from tests.cluster.rig import cluster as clusters
 from tests.cluster.rig.cluster import Cluster
 from tests.cluster.rig.node import NodeFailed
 from tests.cluster.rig.registry import push_busybox
 from tests.cluster.rig.toolbox import CannotBuild
+from tests.conftest import CHROMIUM
+from tests.local.conftest import FLAGS
+from tests.local.people import Meet, meeting
 
 HERE = Path(__file__).parent
 
@@ -44,3 +50,40 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of the test's own, gone afterwards."""
     with cluster.namespace("test") as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> dict[str, str]:
+    """References, by digest, of AIHub's images in the cluster's registry: hub, proxy, singleuser-base."""
+    built = build(("hub", "proxy", "singleuser-base"), cluster.registry)
+    return {name: each.pinned for name, each in built.items()}
+
+
+@pytest.fixture(scope="session")
+def release(
+    cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Release]:
+    """The release that tests share. Leave it as you found it: stop the servers you start."""
+    cluster.gpus(4)
+    shared = Release(cluster, tmp_path_factory.mktemp("release"), images=images)
+    shared.remove()
+    shared.install()
+    yield shared
+    shared.remove()
+
+
+@pytest.fixture(scope="session")
+def meet(release: Release) -> Meet:
+    """Meet people by their name on the shared release: each signs in once."""
+    return meeting(release)
+
+
+@pytest.fixture(scope="session")
+def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
+    """The one Chromium of the browser tests; every test opens a context of its own in it."""
+    path = pytestconfig.stash[CHROMIUM]
+    assert path is not None, "no Chromium on this machine"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()

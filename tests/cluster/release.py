@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import httpx
 import yaml
 from bs4 import BeautifulSoup
 
+from tests.cluster.rig.cluster import Cluster, CommandFailed
 from tests.local.people import until
 
 ROOT = Path(__file__).parents[2]
@@ -63,38 +62,12 @@ def policy(images: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-class Kubectl:
-    """kubectl against the cluster of the tests."""
-
-    def __init__(self, binary: str, kubeconfig: Path) -> None:
-        self.binary, self.kubeconfig = binary, kubeconfig
-
-    def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        answer = subprocess.run(
-            [self.binary, "--kubeconfig", str(self.kubeconfig), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert not check or answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr}{answer.stdout}"
-        return answer.stdout
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "-o", "json"))
-
-    def apply(self, document: Mapping[str, Any]) -> None:
-        self("apply", "-f", "-", stdin=yaml.safe_dump(dict(document)))
-
-
 class Release:
     """One release in a namespace of its own; user servers run in `<namespace>-users`."""
 
     def __init__(
         self,
-        kubectl: Kubectl,
-        helm: str,
+        cluster: Cluster,
         folder: Path,
         *,
         images: Mapping[str, str],
@@ -102,7 +75,7 @@ class Release:
         name: str = "aihub",
         port: int = 30080,
     ) -> None:
-        self.kubectl, self.helm, self.folder = kubectl, helm, folder
+        self.cluster, self.folder = cluster, folder
         self.namespace, self.name, self.port = namespace, name, port
         self.users = f"{namespace}-users"
         self.passwords = {"userPassword": secrets.token_hex(8), "adminPassword": secrets.token_hex(32)}
@@ -126,17 +99,16 @@ class Release:
 
     def install(self, **more: Any) -> str:
         """`helm install`, with a fresh Secret, and wait until the hub answers; what NOTES say."""
-        self.kubectl("create", "namespace", self.namespace, check=False)
-        labels = ("pod-security.kubernetes.io/enforce=restricted", "--overwrite")
-        self.kubectl("label", "namespace", self.namespace, *labels)
-        keys = {"proxyToken": secrets.token_hex(32), "cookieSecret": secrets.token_hex(32)}
-        self.kubectl.apply(
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        keys = {key: secrets.token_hex(32) for key in ("proxyToken", "cookieSecret", "cryptKey")}
+        self.cluster.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}},
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {"name": "aihub-secrets", "namespace": self.namespace},
-                "stringData": {**keys, "cryptKey": secrets.token_hex(32), **self.passwords},
-            }
+                "stringData": {**keys, **self.passwords},
+            },
         )
         return self._deploy("install", **more)
 
@@ -144,40 +116,36 @@ class Release:
         """`helm upgrade` with the present values, and wait until the hub answers."""
         return self._deploy("upgrade", **more)
 
-    def _deploy(self, verb: str, *, wait: bool = True, values: Mapping[str, Any] | None = None) -> str:
+    def _deploy(self, verb: str, *, wait: bool = True) -> str:
         path = self.folder / "values.yaml"
-        path.write_text(yaml.safe_dump(self.values | dict(values or {}), allow_unicode=True))
-        arguments = [
-            verb,
-            self.name,
-            str(CHART),
-            "--values",
-            str(path),
-            *(["--wait", "--timeout", "5m"] if wait else []),
-        ]
-        answer = self.run_helm(*arguments)
-        assert answer.returncode == 0, f"{answer.stderr}{answer.stdout}\n{self.said()}"
+        path.write_text(yaml.safe_dump(self.values, allow_unicode=True))
+        patience = ["--wait", "--timeout", "5m"] if wait else []
+        try:
+            notes = self.helm(verb, self.name, str(CHART), "--values", str(path), *patience)
+        except CommandFailed as error:
+            raise AssertionError(f"{error}\n{self.said()}") from error
         if wait:
             until(self.answers, f"the hub answers\n{self.said()}", within=120)
-        return answer.stdout
+        return notes
 
-    def run_helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def helm(self, *arguments: str) -> str:
         """helm in the release's namespace."""
-        command = [self.helm, "--kubeconfig", str(self.kubectl.kubeconfig), "--namespace", self.namespace, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        return self.cluster.helm("--namespace", self.namespace, *arguments)
+
+    def kubectl(self, *arguments: str, users: bool = False) -> str:
+        """kubectl in the release's namespace, or in that of the `users`' servers."""
+        return self.cluster.kubectl("--namespace", self.users if users else self.namespace, *arguments)
 
     def uninstall(self) -> None:
         """`helm uninstall`; what the chart keeps stays."""
-        answer = self.run_helm("uninstall", self.name, "--wait")
-        assert answer.returncode == 0, answer.stderr
+        self.helm("uninstall", self.name, "--wait")
 
     def remove(self) -> None:
         """Everything, what the chart keeps too."""
-        self.run_helm("uninstall", self.name, "--wait")
+        self.helm("uninstall", self.name, "--ignore-not-found", "--wait")
         for client in self.clients:
             client.close()
-        for namespace in (self.users, self.namespace):
-            self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", check=False)
+        self.cluster.kubectl("delete", "namespace", self.users, self.namespace, "--ignore-not-found")
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -224,16 +192,28 @@ class Release:
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def said(self) -> str:
-        """The hub's log and what runs, for messages of failed tests."""
-        log = self.kubectl("-n", self.namespace, "logs", "deploy/" + self.name + "-hub", "--tail=80", check=False)
-        pods = self.kubectl("get", "pods", "-A", "-o", "wide", check=False)
-        return f"{pods}\n{log}"
+        """What runs, and the end of the hub's log, for messages of failed tests."""
+        pods = self._shown("get", "pods,pvc", "--all-namespaces", "--output=wide")
+        return "\n".join([pods, self._shown("logs", f"deploy/{self.name}-hub", "--tail=80")])
+
+    def _shown(self, *arguments: str) -> str:
+        try:
+            return self.kubectl(*arguments)
+        except CommandFailed as error:
+            return str(error)
 
     def servers(self) -> list[dict[str, Any]]:
         """The pods of user servers."""
-        selector = "app.kubernetes.io/component=user-server"
-        found: list[dict[str, Any]] = self.kubectl.json("-n", self.users, "get", "pods", "-l", selector)["items"]
+        selector = "--selector=app.kubernetes.io/component=user-server"
+        found: list[dict[str, Any]] = self.cluster.get("pods", "--namespace", self.users, selector)["items"]
         return found
+
+    def server(self, person: str) -> dict[str, Any]:
+        """The one pod of this person."""
+        (pod,) = (
+            each for each in self.servers() if each["metadata"]["annotations"]["aihub.io/owner"].endswith(f"/{person}")
+        )
+        return pod
 
 
 def _image(reference: str) -> dict[str, str]:
