@@ -174,7 +174,6 @@ class SharedPassword(PolicySignIn, SharedPasswordAuthenticator):
         person = self.person(name)
         admin = person is not None and person.admin
         if not same(password, self.admin_password if admin else self.user_password) or person is None:
-            self.brake.wrong(guessed, self.clock())
             return None
         self.brake.right(guessed)
         user = handler.find_user(name) if handler is not None else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,18 +97,18 @@ def _network(address: str) -> str:
 
 
 @dataclass(slots=True)
-class _Record:
-    failures: int = 0
+class _Door:
+    tried: int = 0
     free_at: float = 0.0
 
 
 class Brake:
     """Slows down whoever guesses at one door, without shutting the door.
 
-    A door is what is guessed at, and from where. Its first `free` wrong attempts cost nothing; each further one makes
-    the next, right or wrong, wait twice as long, `first` to `longest` seconds. Attempts at one door wait in a row,
-    so that asking many times at once does not help; when the row is longer than `row` seconds, further ones are turned
-    away. A right password, or `forget` seconds of rest, clears the door. At most `doors` are remembered.
+    A door is what is guessed at, and from where. `free` wrong attempts cost nothing; each further one makes the next,
+    right or wrong, wait twice as long, `first` to `longest` seconds. Attempts at one door wait in a row, so that asking
+    many times at once does not help; when the row is longer than `row` seconds, further ones are turned away. A right
+    password, or `forget` seconds of rest, clears the door. At most `doors` are remembered.
     """
 
     def __init__(
@@ -122,44 +123,35 @@ class Brake:
     ) -> None:
         self.free, self.first, self.longest = free, first, longest
         self.row, self.forget, self.doors = row, forget, doors
-        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._doors: OrderedDict[str, _Door] = OrderedDict()
 
     def __len__(self) -> int:
         """How many doors are remembered."""
-        return len(self._records)
+        return len(self._doors)
 
     def attempt(self, door: str, now: float) -> float:
-        """The seconds that an attempt made at `now` waits before it is looked at.
+        """The seconds that an attempt made at `now` waits before it is looked at; it is wrong unless `right` follows.
 
         Raises TooManyAttemptsError when too many wait already.
         """
-        record = self._record(door, now)
-        wait = max(0.0, record.free_at - now)
+        found = self._doors.pop(door, None)
+        if found is None or now - found.free_at > self.forget:
+            found = _Door(free_at=now)
+        self._doors[door] = found
+        while len(self._doors) > self.doors:
+            self._doors.popitem(last=False)
+        wait = max(0.0, found.free_at - now)
         if wait > self.row:
-            raise TooManyAttemptsError(int(wait - self.row) + 1)
-        record.free_at = now + wait + self._pause(record)
+            raise TooManyAttemptsError(math.ceil(wait - self.row))
+        found.tried += 1
+        found.free_at = now + wait + self._pause(found.tried)
         return wait
-
-    def wrong(self, door: str, now: float) -> None:
-        """The attempt was wrong."""
-        record = self._record(door, now)
-        record.failures += 1
-        record.free_at = max(record.free_at, now + self._pause(record))
 
     def right(self, door: str) -> None:
         """The attempt was right."""
-        self._records.pop(door, None)
+        self._doors.pop(door, None)
 
-    def _pause(self, record: _Record) -> float:
-        over = record.failures - self.free
+    def _pause(self, tried: int) -> float:
+        over = tried - self.free - 1
         # 2 to a large power is no float.
         return 0.0 if over < 0 else min(self.longest, self.first * 2.0 ** min(over, 30))
-
-    def _record(self, door: str, now: float) -> _Record:
-        record = self._records.pop(door, None)
-        if record is None or now - record.free_at > self.forget:
-            record = _Record(free_at=now)
-        self._records[door] = record
-        while len(self._records) > self.doors:
-            self._records.popitem(last=False)
-        return record
