@@ -319,7 +319,9 @@ class SingleuserModel(Model):
     """What all user servers share. Images, sizes and who may start what are `aihub`'s."""
 
     namespace: Namespace = Field(
-        default="", title="Namespace", description="Where user servers run; empty: the name of the release's namespace with `-users` behind it."
+        default="",
+        title="Namespace",
+        description="Where user servers run; empty: the name of the release's namespace with `-users` behind it.",
     )
     start_timeout: int = Field(default=3600, ge=60, title="Start timeout", description="Seconds until a start fails.")
     image_pull_policy: PullPolicy = Field(
