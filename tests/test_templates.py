@@ -30,7 +30,9 @@ def html(name: str, code: str = "en", mark: Mark = unmarked) -> str:
     return render(name, CATALOGUES.languages[code], LANGUAGES, mark)
 
 
-@pytest.mark.parametrize("name", ["sign-in", "home", "spawn", "spawn-refused", "progress", "stopped", "project"])
+@pytest.mark.parametrize(
+    "name", ["sign-in", "sign-in-password", "home", "spawn", "spawn-refused", "progress", "stopped", "project"]
+)
 @pytest.mark.parametrize("code", ["en", "zh_TW"])
 def test_a_page_is_as_it_was_agreed(name: str, code: str) -> None:
     """`AIHUB_WRITE_GOLDEN=1` writes the files anew; look at what changed before it is committed."""
