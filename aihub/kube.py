@@ -11,7 +11,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -33,7 +34,7 @@ WATCH_SECONDS = 60
 """How long one watch lasts. A connection that died silently is noticed after it at the latest."""
 
 _RETRIABLE = frozenset({429, 500, 502, 503, 504})
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WISH = 0.25, 15.0, 60.0
 
 
 def pods_path(namespace: str, name: str = "") -> str:
@@ -63,8 +64,12 @@ def _path(namespace: str, kind: str, name: str) -> str:
 class Kube:
     """Requests through one client of kubernetes_asyncio, which KubeSpawner has configured (upstream.md 38)."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(
+        self, client: ApiClient, *, request_timeout: float = REQUEST_TIMEOUT, watch_seconds: int = WATCH_SECONDS
+    ) -> None:
+        """`request_timeout` and `watch_seconds` are in seconds."""
         self._client = client
+        self._timeout, self._watch_seconds = request_timeout, watch_seconds
 
     async def create(self, path: str, document: Document) -> Document:
         """Make an object. Raises KubeError; 409 where one of that name exists."""
@@ -99,22 +104,34 @@ class Kube:
         items = answer.get("items") or []
         return items, answer.get("metadata", {}).get("resourceVersion", "")
 
-    async def watch(self, path: str, version: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Document]:
-        """The changes after `version`, as watch events, for at most a minute. Raises KubeError; 410: list anew."""
+    async def watch(
+        self,
+        path: str,
+        version: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        opened: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[Document]:
+        """The changes after `version`, as watch events, for at most a minute. Raises KubeError; 410: list anew.
+
+        `opened` is called when the API server has taken the request: events may be long in coming.
+        """
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
-            ("timeoutSeconds", str(WATCH_SECONDS)),
+            ("timeoutSeconds", str(self._watch_seconds)),
             ("resourceVersion", version),
             ("labelSelector", labels),
             ("fieldSelector", fields),
         ]
-        timeout = aiohttp.ClientTimeout(connect=REQUEST_TIMEOUT, total=WATCH_SECONDS + REQUEST_TIMEOUT)
+        timeout = aiohttp.ClientTimeout(connect=self._timeout, total=self._watch_seconds + self._timeout)
         try:
             answer = await self._call("GET", path, None, [(key, value) for key, value in query if value], timeout)
             try:
                 if answer.status >= 400:
                     raise _refused(answer.status, await answer.text(), answer.headers)
+                opened()
                 async for line in _lines(answer.content):
                     event = json.loads(line)
                     if event.get("type") == "ERROR":
@@ -134,7 +151,7 @@ class Kube:
         query: list[tuple[str, str]] | None = None,
         content_type: str = "application/json",
     ) -> Document:
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
         try:
             answer = await self._call(method, path, body, query or [], timeout, content_type)
             text = await answer.text()
@@ -227,6 +244,7 @@ class View:
         self._true_at: float | None = None
         self._known = asyncio.Event()
         self._changed = asyncio.Event()
+        self._version = ""
         self.problem: KubeError | None = None
         """Why the last request failed; None while all is well."""
 
@@ -252,47 +270,66 @@ class View:
             return
 
     async def follow(self) -> None:
-        """LIST and WATCH for ever; after failures with growing pauses."""
-        pause, version = _FIRST_PAUSE, ""
+        """LIST and WATCH for ever. What fails, or ends at once, is begun again after growing pauses."""
+        pause = _FIRST_PAUSE / 2
         while True:
-            try:
-                if not version:
-                    version = await self._list()
-                version = await self._watch(version)
-                pause, self.problem = _FIRST_PAUSE, None
-            except KubeError as error:
-                # A version that the API server has forgotten is no failure; any other error may hide lost changes.
-                version = version if error.status is None else ""
-                if error.status != 410:
-                    self._failed(error)
-                    await asyncio.sleep(max(pause, error.retry_after or 0))
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+            began = time.monotonic()
+            asked = await self._follow_once()
+            pause = _FIRST_PAUSE if time.monotonic() - began > pause else min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(max(pause, min(asked, _LONGEST_WISH)))
+
+    async def _follow_once(self) -> float:
+        """One watch, after a LIST where it needs one; how long the API server asks to be left alone, in seconds."""
+        try:
+            if not self._version:
+                await self._list()
+            await self._watch()
+        except KubeError as error:
+            # Without an answer nothing was lost: the next watch goes on where this one was. Anything else may hide
+            # changes. A version that the API server has forgotten is no failure.
+            self._version = self._version if error.status is None else ""
+            if error.status != 410:
+                self._failed(error)
+            return error.retry_after or 0.0
+        except Exception:
+            # Whatever it was, nobody would notice that the view stands still (upstream.md 11).
+            log.exception("Following %s failed; trying again", self.path)
+            self._version = ""
+        return 0.0
 
     def _failed(self, error: KubeError) -> None:
         if self.problem is None or self.problem.status != error.status:
             log.warning("Cannot follow %s: %s", self.path, error)
         self.problem = error
 
-    async def _list(self) -> str:
+    async def _list(self) -> None:
         items, version = await self._kube.all(self.path, labels=self._labels, fields=self._fields)
-        if self._keep:
-            self.objects = {each["metadata"]["name"]: each for each in items}
-        self.problem = None
+        old, self.objects = self.objects, {each["metadata"]["name"]: each for each in items if self._keep}
+        self._version, self.problem = version, None
         self._confirm()
         self._known.set()
+        for name, each in old.items():
+            # It went while nobody looked.
+            if self.objects.get(name, {}).get("metadata", {}).get("uid") != each["metadata"].get("uid"):
+                self._on_change(each, True)
         self._tell(None, deleted=False)
-        return version
 
-    async def _watch(self, version: str) -> str:
-        async for event in self._kube.watch(self.path, version, labels=self._labels, fields=self._fields):
-            document = event["object"]
-            version = document["metadata"].get("resourceVersion", version)
-            self._confirm()
-            if event["type"] != "BOOKMARK":
-                self._take(document, deleted=event["type"] == "DELETED")
+    async def _watch(self) -> None:
+        watch = self._kube.watch(
+            self.path, self._version, labels=self._labels, fields=self._fields, opened=self._reached
+        )
+        async with aclosing(watch) as events:
+            async for event in events:
+                document = event["object"]
+                self._confirm()
+                if event["type"] != "BOOKMARK":
+                    self._take(document, deleted=event["type"] == "DELETED")
+                self._version = document["metadata"].get("resourceVersion", self._version)
         # It ended as it was asked to: up to here the API server was there.
         self._confirm()
-        return version
+
+    def _reached(self) -> None:
+        self.problem = None
 
     def _take(self, document: Document, *, deleted: bool) -> None:
         name = document["metadata"]["name"]

@@ -70,7 +70,7 @@ UNSCHEDULABLE = condition("PodScheduled", "False", "Unschedulable", FITS_NOT)
 NOT_READY = condition("Ready", "False", "ContainersNotReady", "containers with unready status: [notebook]")
 SANDBOX = condition("PodReadyToStartContainers")
 NO_SANDBOX = condition("PodReadyToStartContainers", "False")
-CREATING = {"containerStatuses": [waiting("ContainerCreating")]}
+CREATING: Document = {"containerStatuses": [waiting("ContainerCreating")]}
 
 
 def event(reason: str, message: str = "") -> Document:
@@ -189,7 +189,8 @@ MOUNTING = pod("Pending", SCHEDULED, NO_SANDBOX, NOT_READY, **CREATING)
 )
 @pytest.mark.parametrize("where", ["containerStatuses", "initContainerStatuses"])
 def test_a_container_that_waits(where: str, reason: str, expected: Reason | None) -> None:
-    document = pod("Pending", SCHEDULED, SANDBOX, NOT_READY, **{where: [waiting(reason, "the words")]})
+    found_in: Document = {where: [waiting(reason, "the words")]}
+    document = pod("Pending", SCHEDULED, SANDBOX, NOT_READY, **found_in)
     what = obstacle(document, (), image="torch:1", profile="gpu")
     assert (what.refusal.reason if what else None) is expected
     if what:
