@@ -109,6 +109,7 @@ class Release:
                 "metadata": {"name": "aihub-secrets", "namespace": self.namespace},
                 "stringData": {**keys, **self.passwords},
             },
+            namespace=self.namespace,
         )
         return self._deploy("install", **more)
 
@@ -216,8 +217,7 @@ class Release:
         return pod
 
 
-def _image(reference: str) -> dict[str, str]:
-    """A reference as the chart's values name an image."""
-    name, _, tag = reference.partition("@")[0].rpartition(":")
-    digest = reference.partition("@")[2]
-    return {"name": name, "tag": tag, **({"digest": digest} if digest else {})}
+def _image(pinned: str) -> dict[str, str]:
+    """A reference by digest as the chart's values name an image."""
+    name, _, digest = pinned.partition("@")
+    return {"name": name, "digest": digest}
