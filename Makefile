@@ -66,7 +66,7 @@ lock: .venv/bin/uv ## renew the hashed lists in requirements/ and images/
 	$(COMPILE) images/builder.in -c requirements/dev.txt -o images/builder.txt
 	$(COMPILE) pyproject.toml --extra kubernetes --extra postgresql -c requirements/dev.txt -o images/hub/requirements.txt
 	$(COMPILE) images/proxy/requirements.in -c requirements/dev.txt -o images/proxy/requirements.txt
-	$(COMPILE) images/singleuser-base/server.in -c requirements/dev.txt -o images/singleuser-base/server.txt
+	$(COMPILE) images/singleuser-base/server.in --excludes images/singleuser-base/server.excludes -c requirements/dev.txt -o images/singleuser-base/server.txt
 	$(COMPILE) images/singleuser-base/kernel.in -c requirements/dev.txt -o images/singleuser-base/kernel.txt
 	$(COMPILE) images/singleuser-scipy/requirements.in -c images/singleuser-base/kernel.txt -c requirements/dev.txt -o images/singleuser-scipy/requirements.txt
 	$(COMPILE) images/singleuser-pytorch/requirements.in -c images/singleuser-scipy/requirements.txt -o images/singleuser-pytorch/requirements.txt
