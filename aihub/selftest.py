@@ -29,7 +29,8 @@ from aihub.passwords import USER_PASSWORD
 
 __all__ = ["Answer", "Failure", "Web", "account", "examine", "hub_lives", "pages_live", "rights", "start_and_stop"]
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
+"""Seconds for one answer: the hub answers a start after 10, and keeps progress alive every 8."""
 SERVER = "helm-test"
 
 NEEDED = (

@@ -92,6 +92,7 @@ CASES = [
     Case("hub to the proxy's API", HUB, PROXY, 8001, True),
     Case("hub to the API server", HUB, API, 6443, True),
     Case("hub to the API server's Service", HUB, CLUSTER_IP, 443, True),
+    Case("hub's services to the hub", HUB, HUB, 8081, True),
     Case("hub to metadata", HUB, METADATA, 80, False),
     Case("hub to metadata over TLS", HUB, METADATA, 443, False),
     Case("hub to DNS", HUB, DNS, 53, True, "UDP"),
