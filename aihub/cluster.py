@@ -44,6 +44,9 @@ GRACE = 10
 
 MAX_DEPARTED = 2_000
 
+MAX_UNHEARD = 500
+"""Pods whose last 20 events are kept for who asks for them later."""
+
 
 class Unknown(Exception):
     """The API server does not say whether the object is there."""
@@ -94,6 +97,7 @@ class ClusterSite:
             priority_class=settings.singleuser.priority_class_name,
             grace_seconds=GRACE,
         )
+        self.create_seconds = CREATE_SECONDS
         self.standing: set[str] = set()
         """Ids of the admissions that a spawner stands for: what they made is theirs to delete."""
         self._namespaces: dict[str, Namespace] = {}
@@ -103,6 +107,7 @@ class ClusterSite:
         self._node_task: asyncio.Future[None] | None = None
         self._node_version = 0
         self._listeners: dict[str, Callable[[Document], None]] = {}
+        self._unheard: OrderedDict[str, list[Document]] = OrderedDict()
         self._machines: tuple[tuple[int, ...], tuple[Machine, ...]] | None = None
         self.pool_seconds = 0
         """Longest time in which a declared pool brings a machine; 0 where none is declared."""
@@ -213,7 +218,9 @@ class ClusterSite:
 
     @contextmanager
     def hearing(self, uid: str, hear: Callable[[Document], None]) -> Iterator[None]:
-        """Hand on the events of one pod."""
+        """Hand on the events of one pod, those too that came before the answer that told its uid."""
+        for event in self._unheard.pop(uid, ()):
+            hear(event)
         self._listeners[uid] = hear
         try:
             yield
@@ -221,9 +228,15 @@ class ClusterSite:
             del self._listeners[uid]
 
     def _hear(self, event: Document) -> None:
-        listener = self._listeners.get(event.get("involvedObject", {}).get("uid", ""))
+        uid = event.get("involvedObject", {}).get("uid", "")
+        listener = self._listeners.get(uid)
         if listener is not None:
             listener(event)
+            return
+        self._unheard.setdefault(uid, []).append(event)
+        del self._unheard[uid][:-20]
+        while len(self._unheard) > MAX_UNHEARD:
+            self._unheard.popitem(last=False)
 
     # --- after a restart ---------------------------------------------------------------------------------------------
 
@@ -237,12 +250,14 @@ class ClusterSite:
         unfinished = {row.id for row in rows} - set(adopted)
         entries: list[Entry] = []
         claims: list[HeldClaim] = []
-        for namespace in sorted({*self._wanted, *(_split(row.object_name)[0] for row in rows if row.object_name)}):
+        for namespace in sorted(self._wanted | self._namespaces.keys() | _namespaces_of(rows)):
             found, held = await self._look_at(namespace)
             claims += held
-            for pod, entry in found:
+            for pod, each in found:
+                entry = each
                 if entry.id in unfinished:
                     await self._remove(namespace, pod)
+                    entry = replace(entry, phase=Phase.RELEASING)
                 elif entry.id not in adopted:
                     log.error("The hub does not know the server in pod %s/%s; it counts", namespace, _name(pod))
                 entries.append(entry)
@@ -265,7 +280,7 @@ class ClusterSite:
 
     def _entry(self, pod: Document) -> Entry | None:
         """What a pod holds, as its annotation says; None for a pod that has ended, or is not ours."""
-        if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        if _is_over(pod):
             return None
         state = pods.admission_of(pod)
         try:
@@ -282,11 +297,9 @@ class ClusterSite:
         namespace, name = _split(entry.object_name)
         try:
             pod = await self.kube.read(pods_path(namespace, name))
-            state = pods.admission_of(pod) if pod else None
-            if pod is not None and state is not None and state["entry"].get("id") == entry.id:
-                if entry.id in self.standing:
-                    return None
-                if entry.phase is not Phase.RUNNING and not being_deleted(pod):
+            if pod is not None and _admission_id(pod) == entry.id:
+                unwanted = entry.phase is not Phase.RUNNING or _is_over(pod)
+                if unwanted and entry.id not in self.standing and not being_deleted(pod):
                     await self._remove(namespace, pod)
                 return None
             return [claim.id for claim in entry.claims if await self._claim(namespace, claim.id)]
@@ -302,17 +315,15 @@ class ClusterSite:
         The name is the server's, so there is never more than one. A create that was carried out although its answer
         was lost is recognised by the admission's id (upstream.md 13).
         """
-        namespace, until, pause = pod["metadata"]["namespace"], time.monotonic() + CREATE_SECONDS, 0.25
+        namespace, tries = pod["metadata"]["namespace"], _Tries(self.create_seconds)
         while True:
             try:
                 return await self._create(namespace, pod, entry)
             except KubeError as error:
-                if not (can_heal(error) or error.status == 409) or time.monotonic() > until:
+                if not await tries.another(error):
                     busy = Refusal(Reason.SERVER_BUSY, {"server": entry.server.name})
                     refusal = busy if error.status == 409 else refusal_of(error, namespace)
                     raise RefusedError(refusal) from error
-                await asyncio.sleep(max(pause, error.retry_after or 0))
-            pause = min(2 * pause, 4.0)
 
     async def _create(self, namespace: str, pod: Document, entry: Entry) -> Document:
         try:
@@ -331,10 +342,9 @@ class ClusterSite:
         if not pods.server_ours(found, self.identity, entry.server.person, entry.server.name):
             log.error("Pod %s/%s has a name of ours and another owner; it is left alone", namespace, name)
             raise RefusedError(Refusal(Reason.NAME_COLLISION, {"server": entry.server.name, "path": name}))
-        state = pods.admission_of(found)
-        if state is not None and state["entry"].get("id") == entry.id:
+        if _admission_id(found) == entry.id:
             return found
-        if found.get("status", {}).get("phase") in ("Succeeded", "Failed") and not being_deleted(found):
+        if _is_over(found) and not being_deleted(found):
             await self._remove(namespace, found)
         elif not being_deleted(found):
             raise RefusedError(Refusal(Reason.SERVER_BUSY, {"server": entry.server.name}))
@@ -346,7 +356,7 @@ class ClusterSite:
         A claim that bears our name and another owner's id is never used.
         """
         namespace, name = document["metadata"]["namespace"], _name(document)
-        until, pause = time.monotonic() + CREATE_SECONDS, 0.25
+        tries = _Tries(self.create_seconds)
         while True:
             try:
                 found = await self.kube.read(claims_path(namespace, name))
@@ -356,10 +366,8 @@ class ClusterSite:
                     return
                 break
             except KubeError as error:
-                if not (can_heal(error) or error.status == 409) or time.monotonic() > until:
+                if not await tries.another(error):
                     raise RefusedError(refusal_of(error, namespace)) from error
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 4.0)
         if not pods.claim_ours(found, self.identity, claim.id):
             log.error("Claim %s/%s has a name of ours and another owner; it is left alone", namespace, name)
             raise RefusedError(Refusal(Reason.NAME_COLLISION, {"path": name}))
@@ -434,8 +442,7 @@ class ClusterSite:
         except KubeError as error:
             log.warning("Cannot see whether %s was made: %s", entry.object_name, error)
             return False
-        state = pods.admission_of(found) if found else None
-        if found is None or state is None or state["entry"].get("id") != entry.id:
+        if found is None or _admission_id(found) != entry.id:
             return True
         return await self.end(namespace, name, uid_of(found), seconds)
 
@@ -444,6 +451,39 @@ class ClusterSite:
             await self.kube.delete(pods_path(namespace, _name(pod)), uid_of(pod), grace=GRACE)
         except KubeError as error:
             log.warning("Cannot delete pod %s/%s yet: %s", namespace, _name(pod), error)
+
+
+class _Tries:
+    """How often a request that makes something is sent again: with growing pauses, for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until, self._pause = time.monotonic() + seconds, 0.25
+
+    async def another(self, error: KubeError) -> bool:
+        """Wait before the next one; False where none is left, or none would help.
+
+        409 may be a name that comes free, or a quota that was counted by somebody else at the same time.
+        """
+        pause, self._pause = max(self._pause, error.retry_after or 0), min(2 * self._pause, 4.0)
+        if not (can_heal(error) or error.status == 409) or time.monotonic() + pause > self._until:
+            return False
+        await asyncio.sleep(pause)
+        return True
+
+
+def _is_over(pod: Document) -> bool:
+    """Whether nothing in it runs any more."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _admission_id(pod: Document) -> str | None:
+    """The id of the admission that a pod was made for; None where that cannot be read."""
+    entry = (pods.admission_of(pod) or {}).get("entry")
+    return entry.get("id") if isinstance(entry, dict) else None
+
+
+def _namespaces_of(rows: Collection[Entry]) -> set[str]:
+    return {_split(row.object_name)[0] for row in rows if row.object_name}
 
 
 def _name(document: Document) -> str:

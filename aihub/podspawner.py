@@ -211,6 +211,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         refusal = end.refusal if end else Refusal(Reason.SERVER_DIED, {"server": self.name})
         self.died(refusal, end.lines if end else ())
         self.exit_status = end.status if end else 1
+        self.site.standing.discard(self.launched.entry.id)
         if pod is not None:
             self.lingering = not await self.site.end(self.namespace, self.pod_name, self.pod_uid, self.stop_deadline)
         return self.exit_status
@@ -241,6 +242,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         self.pod_uid = state.get("pod_uid", "")
         if self.launched is not None:
             self.namespace, self.pod_name = _split(self.launched.entry)
+            self.site.view(self.namespace)
 
     def clear_state(self) -> None:
         """Nothing carries over from the last start."""
