@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.app import JupyterHub
+from kubernetes_asyncio.client import Configuration
 from kubespawner.clients import load_config, shared_client
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
@@ -36,6 +37,7 @@ class ClusterHub(JupyterHub):
         aihub, site = AIHub.instance(parent=self), ClusterSite(self.settings)
         await asyncio.to_thread(aihub.load, site)
         load_config()
+        _open_connections()
         site.begin(Kube(shared_client("CoreV1Api").api_client))
         await super().initialize(*args, **kwargs)
         spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
@@ -56,6 +58,13 @@ class ClusterHub(JupyterHub):
 
     def load_config_file(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the configuration was given."""
+
+
+def _open_connections() -> None:
+    """As many connections as are needed: each namespace takes two for good, and requests would wait behind them."""
+    configuration = Configuration.get_default_copy()
+    configuration.connection_pool_maxsize = 0
+    Configuration.set_default(configuration)
 
 
 def configured(settings: Settings, policy: tuple[Path, ...], files: tuple[Path, ...]) -> Config:
