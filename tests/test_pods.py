@@ -132,6 +132,108 @@ def test_the_checker_finds_nothing_in_golden_pods(base: Document, name: str) -> 
     assert check(translate(base, GOLDEN[name]), GOLDEN[name]) == []
 
 
+def broken(path: str, value: Any) -> Any:
+    """A change of a pod for the table below: `value` put at a path of keys and positions."""
+    return pytest.param(path.split("."), value, id=f"{path} {value!s:.40}")
+
+
+BROKEN = [
+    broken("spec.hostNetwork", True),
+    broken("spec.hostPID", True),
+    broken("spec.hostIPC", True),
+    broken("spec.hostUsers", True),
+    broken("spec.shareProcessNamespace", True),
+    broken("spec.automountServiceAccountToken", True),
+    broken("spec.automountServiceAccountToken", None),
+    broken("spec.enableServiceLinks", True),
+    broken("spec.restartPolicy", "OnFailure"),
+    broken("spec.nodeName", "node"),
+    broken("spec.priority", 5),
+    broken("spec.priorityClassName", "other"),
+    broken("spec.runtimeClassName", None),
+    broken("spec.nodeSelector", {}),
+    broken("spec.tolerations", []),
+    broken("spec.affinity", {}),
+    broken("spec.imagePullSecrets", []),
+    broken("spec.resourceClaims", [{"name": "x"}]),
+    broken("spec.securityContext.runAsNonRoot", False),
+    broken("spec.securityContext.runAsUser", 0),
+    broken("spec.securityContext.fsGroup", 0),
+    broken("spec.securityContext.fsGroupChangePolicy", "Always"),
+    broken("spec.securityContext.seccompProfile", {"type": "Unconfined"}),
+    broken("spec.securityContext.sysctls", [{"name": "kernel.msgmax", "value": "1"}]),
+    broken("spec.volumes.0", {"name": "aihub-home", "hostPath": {"path": "/"}}),
+    broken("spec.volumes.0.persistentVolumeClaim.claimName", "home-bob"),
+    broken("spec.volumes.1.persistentVolumeClaim", {"claimName": "home-bob", "readOnly": True}),
+    broken("spec.volumes.3", {"name": "aihub-shm", "emptyDir": {}}),
+    broken("spec.volumes.2", {"name": "aihub-dataset-0", "projected": {"sources": [{"serviceAccountToken": {}}]}}),
+    broken("spec.containers.0.image", "evil"),
+    broken("spec.containers.0.args", ["sh"]),
+    broken("spec.containers.0.command", ["sh"]),
+    broken("spec.containers.0.ports", [{"containerPort": 8888, "hostPort": 1}]),
+    broken("spec.containers.0.ports", [{"containerPort": 1}]),
+    broken("spec.containers.0.envFrom", [{"secretRef": {"name": "x"}}]),
+    broken("spec.containers.0.env.0", {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}),
+    broken("spec.containers.0.env.0", {"name": "HOME", "value": "/"}),
+    broken("spec.containers.0.resources.limits", {}),
+    broken("spec.containers.0.resources.limits.memory", "64Gi"),
+    broken("spec.containers.0.resources.requests.cpu", "1m"),
+    broken("spec.containers.0.resources.limits.nvidia.com/gpu", "8"),
+    broken("spec.containers.0.resources.requests.nvidia.com/gpu", "1"),
+    broken("spec.containers.0.resources.limits.amd.com/gpu", "1"),
+    broken("spec.containers.0.resources.limits.ephemeral-storage", "1Ti"),
+    broken("spec.containers.0.resources.claims", [{"name": "x"}]),
+    broken("spec.containers.0.securityContext", {}),
+    broken("spec.containers.0.securityContext.privileged", True),
+    broken("spec.containers.0.securityContext.allowPrivilegeEscalation", None),
+    broken("spec.containers.0.securityContext.capabilities", {"drop": []}),
+    broken("spec.containers.0.securityContext.capabilities.add", ["SYS_ADMIN"]),
+    broken("spec.containers.0.securityContext.runAsUser", 0),
+    broken("spec.containers.0.securityContext.procMount", "Unmasked"),
+    broken("spec.containers.0.securityContext.appArmorProfile", {"type": "Unconfined"}),
+    broken("spec.containers.0.securityContext.seLinuxOptions", {"type": "spc_t"}),
+    broken("spec.containers.0.securityContext.windowsOptions", {"hostProcess": True}),
+    broken("spec.containers.0.lifecycle", {"postStart": {"httpGet": {"host": "h"}}}),
+    broken("spec.containers.0.livenessProbe", {"tcpSocket": {"host": "h"}}),
+    broken("spec.containers.0.volumeMounts", []),
+    broken("spec.containers.0.volumeMounts.0.subPath", "x"),
+    broken("spec.containers.0.volumeMounts.0.readOnly", True),
+    broken("spec.containers.0.volumeMounts.1.mountPath", "/elsewhere"),
+    broken("spec.containers.0.volumeMounts.0.mountPropagation", "Bidirectional"),
+    broken("spec.initContainers", [{"name": "i", "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]}]),
+    broken("metadata.name", "jupyter-ann"),
+    broken("metadata.namespace", "kube-system"),
+    broken("metadata.ownerReferences", [{"name": "x"}]),
+    broken("metadata.labels.app.kubernetes.io/component", "hub"),
+    broken("metadata.labels.component", "hub"),
+    broken("metadata.labels.hub.jupyter.org/network-access-hub", "true"),
+    broken("metadata.labels.aihub.io/project", "other"),
+    broken("metadata.annotations.aihub.io/owner", "hub/aihub/bob"),
+    broken("metadata.annotations.aihub.io/digest", "sha256:0"),
+    broken("metadata.annotations.aihub.io/admission", None),
+    broken("metadata.annotations.karpenter.sh/do-not-disrupt", None),
+    broken("metadata.annotations.container.apparmor.security.beta.kubernetes.io/notebook", "unconfined"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), BROKEN)
+def test_the_checker_finds_what_is_broken(base: Document, path: list[str], value: Any) -> None:
+    made: Any = translate(base, GPU)
+    holder, keys = made, list(path)
+    while keys and not (isinstance(holder, dict) and ".".join(keys) in holder) and len(keys) > 1:
+        step: Any = int(keys[0]) if isinstance(holder, list) else keys[0]
+        if isinstance(holder, dict) and step not in holder:
+            break
+        holder = holder[step]
+        keys = keys[1:]
+    last: Any = int(keys[0]) if isinstance(holder, list) else ".".join(keys)
+    if value is None:
+        del holder[last]
+    else:
+        holder[last] = value
+    assert check(made, GPU) != []
+
+
 # --- the plan over the base ------------------------------------------------------------------------------------------
 
 
@@ -569,7 +671,7 @@ hostile_traits = st.fixed_dictionaries(
              "hub.jupyter.org/network-access-hub": "true", "pod-security.kubernetes.io/enforce": "none", "free": "yes"}
         ),
         "extra_annotations": st.just(
-            {"aihub.io/owner": "hub/aihub/bob", "aihub.io/admission": "{}", "karpenter.sh/do-not-disrupt": "false",
+            {"aihub.io/owner": "hub/aihub/bob", "aihub.io/admission": "none", "karpenter.sh/do-not-disrupt": "false",
              "container.apparmor.security.beta.kubernetes.io/notebook": "unconfined",
              "seccomp.security.alpha.kubernetes.io/pod": "unconfined", "free": "yes"}
         ),
@@ -604,7 +706,7 @@ DECIDED = {
 """Variables that reach a server as the plan has them, whatever the hub and admins say."""
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=150)
 @given(plans(), hostile_traits, hostile_specs, extra_specs)
 def test_no_base_weakens_a_plan(plan: Plan, traits: Document, spec: Document, extra: Document) -> None:
     base = manifest_of(**traits)
