@@ -208,14 +208,16 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _joined_terms(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    joined = []
+_EXPRESSIONS = ("matchExpressions", "matchFields")
+
+
+def _joined_terms(*alternatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
     # A term without expressions matches no node; joined with another it would match some.
-    for one, other in product([term for term in first if term], [term for term in second if term]):
-        both_terms = {
-            key: [*listed(one.get(key)), *listed(other.get(key))] for key in ("matchExpressions", "matchFields")
-        }
-        joined.append({key: expressions for key, expressions in both_terms.items() if expressions})
+    matching = ([term for term in terms if any(term.get(key) for key in _EXPRESSIONS)] for terms in alternatives)
+    joined = []
+    for pair in product(*matching):
+        term = {key: [each for part in pair for each in listed(part.get(key))] for key in _EXPRESSIONS}
+        joined.append({key: expressions for key, expressions in term.items() if expressions})
     return joined
 
 
