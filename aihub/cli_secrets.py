@@ -9,7 +9,18 @@ from collections.abc import Mapping
 
 import click
 
-__all__ = ["secrets"]
+__all__ = ["SECRET_KEYS", "secrets"]
+
+SECRET_KEYS = (
+    "proxyToken",
+    "cookieSecret",
+    "cryptKey",
+    "userPassword",
+    "adminPassword",
+    "hubDatabaseUrl",
+    "databaseUrl",
+)
+"""The keys of the Secret, as the chart reads them; the last two only where there is such a database."""
 
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/

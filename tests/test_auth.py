@@ -205,6 +205,14 @@ def rewrite(aihub: AIHub, folder: Path, old: str, new: str) -> None:
     assert aihub.policy_file.refresh()
 
 
+async def test_admins_alone_are_told_that_this_is_for_evaluation(people: AIHub, tmp_path: Path) -> None:
+    assert people.chrome(hub_user("root", admin=True)).evaluation
+    assert not people.chrome(hub_user("ada", "/students")).evaluation
+    assert not people.chrome(None).evaluation
+    rewrite(people, tmp_path, "method: sharedPassword", "method: local")
+    assert not people.chrome(hub_user("root", admin=True)).evaluation
+
+
 class Rows:
     """What `end_sessions` needs of a user: its row, its tokens, the database's session."""
 

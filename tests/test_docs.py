@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from aihub.cli import main
+from aihub.cli_secrets import SECRET_KEYS
 from aihub.config import load, schema
 from aihub.errors import Reason
 from aihub.messages import status_of
@@ -313,4 +314,9 @@ def test_every_key_that_the_admin_s_page_names_is_in_the_schema() -> None:
     # Keys named alone are told by their spelling.
     alone = {code for code in codes if re.fullmatch(r"[a-z]+(?:[A-Z][a-z]+)+", code)}
     assert alone
-    assert alone <= set(known_keys(DOCUMENT))
+    assert alone <= {*known_keys(DOCUMENT), *SECRET_KEYS}
+
+
+def test_every_key_of_the_secret_is_in_the_table() -> None:
+    rows = table(text_of("admin.md"), "Signing in for evaluation")
+    assert [plain(row[0]) for row in rows] == list(SECRET_KEYS)
