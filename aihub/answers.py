@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from aihub.capacity import Availability
 from aihub.language import Language
-from aihub.messages import Names, plain, rule_name
-from aihub.policy import ImageChoice, Judgement, ProfileChoice, ProjectChoices, State, Verdict
+from aihub.messages import Names, new_machine, plain, rule_name
+from aihub.policy import ImageChoice, Judgement, ProfileChoice, ProjectChoices, Verdict, verdict_of
 from aihub.projects import Person
 from aihub.quota import Level, Quota
 from aihub.resources import Resources, format_quantity, sort_keys
@@ -51,7 +52,7 @@ def _verdict(verdict: Verdict, language: Language, names: Names) -> dict[str, An
     return {
         "state": verdict.state.value,
         "reason": refusal.reason.value if refusal else None,
-        "message": plain(refusal, language, names) if refusal else None,
+        "message": plain(refusal, language, names) if refusal else new_machine(verdict, language) or None,
     }
 
 
@@ -85,7 +86,7 @@ def _image(choice: ImageChoice, language: Language, names: Names) -> dict[str, A
 
 
 def _profile(choice: ProfileChoice, language: Language, names: Names) -> dict[str, Any]:
-    profile = choice.profile
+    profile, default = choice.profile, choice.room.get(choice.profile.counts()[0], Availability())
     return {
         "profile": profile.name,
         "displayName": language.text(profile.display_name, profile.name),
@@ -95,10 +96,26 @@ def _profile(choice: ProfileChoice, language: Language, names: Names) -> dict[st
         "limits": _quantities(profile.limits),
         "accelerator": profile.accelerator.resource if profile.accelerator else None,
         "counts": [
-            {"acceleratorCount": count, **_verdict(verdict, language, names)}
+            {
+                "acceleratorCount": count,
+                **_verdict(verdict, language, names),
+                **_room(choice.room.get(count, Availability())),
+            }
             for count, verdict in choice.verdicts.items()
         ],
+        "acceleratorsFree": default.accelerators_free,
+        "acceleratorsTotal": default.accelerators_total,
+        "machinesAsOf": _iso(default.as_of),
         "unfitImages": sorted(choice.unfit),
+    }
+
+
+def _room(room: Availability) -> dict[str, Any]:
+    return {
+        "free": room.free,
+        "total": room.total,
+        "pool": room.pool or None,
+        "startsWithinSeconds": room.seconds,
     }
 
 
@@ -166,11 +183,10 @@ def why_answer(
 ) -> dict[str, Any]:
     """Every rule with what it says, and the verdict: that of the first rule that fails."""
     judged = tuple(judgements)
-    first = next((each.verdict for each in judged if each.verdict and each.failed), Verdict(State.OK))
     return {
         "person": person.name,
         "asOf": as_of.isoformat(),
-        **_verdict(first, language, names),
+        **_verdict(verdict_of(judged), language, names),
         "rules": [_rule(each, language, names) for each in judged],
     }
 

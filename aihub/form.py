@@ -14,10 +14,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from aihub.capacity import Availability
 from aihub.catalog import TagState
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.language import Language
-from aihub.messages import Message, Names, card_sentence, names_of, sentence
+from aihub.messages import Message, Names, card_sentence, names_of, new_machine, room_text, sentence
 from aihub.parts import (
     Contact,
     ErrorBox,
@@ -88,7 +89,7 @@ class ImageCard:
 
 @dataclass(frozen=True, slots=True)
 class ProfileCard:
-    """A profile. `why` is the reason where there is one, `about` the operator's text."""
+    """A profile. `why` is the reason where there is one, `about` the operator's text, `room` how many of it fit."""
 
     id: str
     name: str
@@ -102,6 +103,7 @@ class ProfileCard:
     unavailable: bool
     contact: Contact | None = None
     error: str = ""
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +322,11 @@ def _slug(name: str, index: int) -> str:
     return name if re.fullmatch("[A-Za-z0-9_.-]+", name, re.ASCII) else f"no-{index}"
 
 
+def _free_now(verdict: Verdict, room: Availability | None) -> bool:
+    """Whether a machine with room is known, so that nothing but the image is waited for."""
+    return verdict.state is State.OK and not verdict.pool and (room is None or room.as_of is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sheet:
     """One rendering of the start page: what its cards have in common."""
@@ -371,6 +378,14 @@ class _Sheet:
 
     # --- verdicts in words ---
 
+    def profile_pill(self, verdict: Verdict, room: Availability | None) -> Pill:
+        """The pill of a profile: it says "Free now" only where a machine with room is known."""
+        if verdict.pool:
+            return Pill(verdict.state.value, self.language.say("On a new machine"))
+        if verdict.state is State.OK and room is not None and room.as_of is None:
+            return Pill(verdict.state.value, self.language.say("Can be started"))
+        return self.pill(verdict.state)
+
     def pill(self, state: State) -> Pill:
         words = {
             State.OK: self.language.say("Free now"),
@@ -381,7 +396,7 @@ class _Sheet:
 
     def reason(self, verdict: Verdict) -> str:
         if verdict.refusal is None:
-            return ""
+            return new_machine(verdict, self.language)
         why = card_sentence(verdict.refusal, self.language, self.names)
         if verdict.refusal.reason is Reason.NO_CAPACITY:
             return self.language.say(
@@ -406,10 +421,11 @@ class _Sheet:
             return None
         verdict = self.current.combined(self.image, self.profile, self.count)
         known = self.situation.readiness.get(self.image.reference)
-        if verdict.state is State.OK and known and known.seconds is not None:
+        room = self.profile.room.get(self.count)
+        if _free_now(verdict, room) and known and known.seconds is not None:
             time = self.language.duration(known.seconds)
             return Pill("ok", self.language.say("Ready in about {time}", time=time))
-        return self.pill(verdict.state)
+        return self.profile_pill(verdict, room)
 
     # --- cards ---
 
@@ -493,14 +509,20 @@ class _Sheet:
             value=profile.name,
             size=size_of(profile, count, self.language),
             about=self.language.sentences(text(profile.description), shared),
-            pill=self.pill(verdict.state),
+            pill=self.profile_pill(verdict, choice.room.get(count)),
             why=self.reason(verdict),
             default=choice.default,
             chosen=chosen,
             unavailable=verdict.state is State.NO,
             contact=contact(self.names.contacts.get(self.selected.project, "")) if verdict.state is State.NO else None,
             error=self.fault("profile") if chosen else "",
+            room=self.room(choice, count),
         )
+
+    def room(self, choice: ProfileChoice, count: int) -> str:
+        """How many servers of a profile fit, in words."""
+        known = choice.room.get(count)
+        return room_text(known, self.situation.as_of, self.language) if known else ""
 
     def _with_image(self, choice: ProfileChoice, count: int) -> Verdict:
         """The verdict of the profile; that it does not suit the chosen image comes first, as in the policy's rules."""
@@ -533,9 +555,11 @@ class _Sheet:
             "counts": {
                 str(count): {
                     "state": verdict.state.value,
-                    "word": self.pill(verdict.state).word,
+                    "word": self.profile_pill(verdict, choice.room.get(count)).word,
                     "why": self.reason(verdict),
                     "size": size_of(choice.profile, count, self.language),
+                    "room": self.room(choice, count),
+                    "free": _free_now(verdict, choice.room.get(count)),
                 }
                 for count, verdict in choice.verdicts.items()
             },

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import MappingProxyType
 
+from aihub.capacity import Availability
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.language import Language
-from aihub.policy import ProjectChoices, Rule
+from aihub.policy import ProjectChoices, Rule, Verdict
 from aihub.resources import CPU, MEMORY, SERVERS, STORAGE
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "amount",
     "card_sentence",
     "names_of",
+    "new_machine",
     "plain",
     "resource_name",
+    "room_text",
     "rule_name",
     "sentence",
     "stage",
@@ -147,6 +151,36 @@ def amount(key: str, formatted: str, language: Language) -> str:
     if key == STORAGE:
         return language.say("{n} storage", n=formatted)
     return f"{formatted} {key}"
+
+
+def room_text(room: Availability, now: datetime, language: Language) -> str:
+    """How many servers of a size fit, and how long ago that was read: "2 of 4 free · 12 s ago".
+
+    Empty where there is no such number: for a size that asks for nothing, and where none ever fits. Where nothing is
+    known of the machines it says so.
+    """
+    if room.as_of is None:
+        return language.say("free machines unknown")
+    if not room.total:
+        return ""
+    parts = [language.say("{free} of {total} free", free=room.free, total=room.total)]
+    pieces = (room.accelerators_free, room.accelerators_total)
+    if room.accelerators_total is not None and pieces != (room.free, room.total):
+        parts.append(language.say("accelerators: {free} of {total} free", free=pieces[0], total=pieces[1]))
+    age = (now - room.as_of).total_seconds()
+    if age >= 1:
+        parts.append(language.say("{time} ago", time=language.duration(age)))
+    return " · ".join(parts)
+
+
+def new_machine(verdict: Verdict, language: Language) -> str:
+    """That a machine is started for the server, and how long that takes; empty where one is there already."""
+    if not verdict.pool:
+        return ""
+    if verdict.seconds is None:
+        return language.say("A new machine is started for it; that takes some minutes.")
+    time = language.duration(verdict.seconds)
+    return language.say("A new machine is started for it; that takes up to {time}.", time=time)
 
 
 # --- one sentence for each reason ------------------------------------------------------------------------------------
@@ -395,30 +429,33 @@ def _profile_unfit(voice: _Voice) -> Message:
 
 
 def _never_fits(voice: _Voice) -> Message:
-    key, nothing = voice.word("key"), voice.word("total") in ("", "0", "0 B")
-    several = isinstance(voice.raw("machines"), int) and voice.raw("machines") != 1
-    if nothing and several:
-        why = voice.say("Never fits: no machine has {key}.", key=resource_name(key, voice.language))
-    elif nothing:
-        why = voice.say("Never fits: this machine has no {key}.", key=resource_name(key, voice.language))
-    elif several:
-        why = voice.say(
-            "Never fits: it needs {requested}, the largest machine has {total}.",
-            requested=voice.amount("requested"),
-            total=voice.amount("total"),
-        )
-    else:
-        why = voice.say(
-            "Never fits: it needs {requested}, this machine has {total}.",
-            requested=voice.amount("requested"),
-            total=voice.amount("total"),
-        )
     return Message(
         voice.say("{profile} does not fit.", profile=voice.profile),
-        why,
+        _too_small(voice),
         voice.say("Choose another profile."),
         field="profile",
     )
+
+
+def _too_small(voice: _Voice) -> str:
+    """Which machines lack what: the one there is, all of them, or those that the profile's placement leaves."""
+    nothing, eligible = voice.word("total") in ("", "0", "0 B"), voice.raw("eligible")
+    amounts = {"requested": voice.amount("requested"), "total": voice.amount("total")}
+    key = resource_name(voice.word("key"), voice.language)
+    if eligible == 0:
+        return voice.say("Never fits: no machine is of the kind it asks for.")
+    if eligible is not None and nothing:
+        return voice.say("Never fits: no machine of the kind it asks for has {key}.", key=key)
+    if eligible is not None:
+        return voice.say("Never fits: it needs {requested}, the largest machine of its kind has {total}.", **amounts)
+    several = isinstance(voice.raw("machines"), int) and voice.raw("machines") != 1
+    if nothing and several:
+        return voice.say("Never fits: no machine has {key}.", key=key)
+    if nothing:
+        return voice.say("Never fits: this machine has no {key}.", key=key)
+    if several:
+        return voice.say("Never fits: it needs {requested}, the largest machine has {total}.", **amounts)
+    return voice.say("Never fits: it needs {requested}, this machine has {total}.", **amounts)
 
 
 def _quota(why: str, voice: _Voice, way: str) -> Message:

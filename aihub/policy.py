@@ -6,7 +6,7 @@ makes in the order of the rules. They agree because there is nothing else to rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -41,6 +41,7 @@ __all__ = [
     "quota_refusal",
     "quotas_of",
     "resolve",
+    "verdict_of",
     "why",
 ]
 
@@ -656,7 +657,7 @@ def _image_choices(policy: Policy, facts: Facts, project: Project) -> tuple[Imag
             ImageChoice(
                 stream=found[0],
                 tag=found[1],
-                verdict=_first_failure(_image_judgements(policy, project, facts, reference)),
+                verdict=verdict_of(_image_judgements(policy, project, facts, reference)),
                 default=reference == default,
                 successor=_retired(policy, decisions, reference) or None,
                 message=decision.message if decision else "",
@@ -673,7 +674,7 @@ def _profile_choices(
         ProfileChoice(
             profile=profile,
             verdicts={
-                count: _first_failure(
+                count: verdict_of(
                     _profile_judgements(person, project, profile)
                     + _resource_judgements(
                         policy,
@@ -694,7 +695,7 @@ def _profile_choices(
     )
 
 
-def _first_failure(judgements: list[Judgement]) -> Verdict:
+def verdict_of(judgements: Iterable[Judgement]) -> Verdict:
     """The verdict of the first rule that refuses; where none does, the one that a machine is to be started for."""
     verdicts = [each.verdict for each in judgements if each.verdict]
     failed = next((verdict for verdict in verdicts if verdict.state is not State.OK), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from tornado.web import RequestHandler
 
 from aihub.answers import HeldServer, choices_answer, servers_answer, usage_answer, why_answer
 from aihub.config import load
-from aihub.facts import Facts, Usage
+from aihub.facts import Facts, Machine, Pool, Usage
 from aihub.form import Situation, availability
 from aihub.handlers import api, routes
 from aihub.language import Language
@@ -151,7 +152,33 @@ def test_choices_say_what_is_chosen_by_default_and_why_something_is_not_free(pol
     assert images["mathematics:2026"]["reason"] is None
     small = next(profile for profile in ml101["profiles"] if profile["profile"] == "small")
     assert small["requests"] == {"cpu": "250m", "memory": "512Mi"}
-    assert small["counts"] == [{"acceleratorCount": 0, "state": "ok", "reason": None, "message": None}]
+    nothing_known = {"free": None, "total": None, "pool": None, "startsWithinSeconds": None}
+    assert small["counts"] == [{"acceleratorCount": 0, "state": "ok", "reason": None, "message": None, **nothing_known}]
+    assert (small["acceleratorsFree"], small["acceleratorsTotal"], small["machinesAsOf"]) == (None, None, None)
+
+
+def test_choices_say_how_many_fit_and_which_machines_can_be_started(policy: Policy) -> None:
+    room = Resources({"cpu": 1, "memory": 2**30, "nvidia.com/gpu": 1})
+    machine = Machine("m", room, Resources())
+    pools = (Pool("spare", Machine("spare", room, room), 300),)
+    seen = replace(facts(), machines=(machine, machine), machines_as_of=NOW - timedelta(seconds=9))
+    choices = choices_for(replace(policy, pools=pools), STUDENT, seen)
+    answer = choices_answer(STUDENT, choices, ENGLISH, names_of(choices, ENGLISH), NOW)
+    assert complaints("Choices", answer) == []
+    small = next(each for each in answer["projects"][0]["profiles"] if each["profile"] == "small")
+    assert small["machinesAsOf"] == "2026-11-22T11:59:51+00:00"
+    assert small["counts"] == [
+        {
+            "acceleratorCount": 0,
+            "state": "ok",
+            "reason": None,
+            "message": "A new machine is started for it; that takes up to 5 min.",
+            "free": 0,
+            "total": 4,
+            "pool": "spare",
+            "startsWithinSeconds": 300,
+        }
+    ]
 
 
 def test_texts_are_in_the_language_of_the_reader(policy: Policy) -> None:

@@ -210,8 +210,9 @@ projects: {p1: {namespace: course-p1, pullSecrets: [p1-registry]}}
     assert stream.pull_secrets == ("campus",)
     assert stream.start == StartAdapter(("start.sh", "--debug"), 9999, "/home/me", 1001)
     profiles = loaded.policy.profiles
-    assert (profiles["small"].ephemeral_request, profiles["small"].ephemeral_limit) == (1024**3, 5 * 1024**3)
-    assert (profiles["one"].ephemeral_request, profiles["one"].ephemeral_limit) == (2 * 1024**3, 2 * 1024**3)
+    amounts = {name: (each.ephemeral_request, each.ephemeral_limit) for name, each in profiles.items()}
+    assert amounts["small"] == (Decimal(1024**3), Decimal(5 * 1024**3))
+    assert amounts["one"] == (Decimal(2 * 1024**3), Decimal(2 * 1024**3))
     assert loaded.policy.projects["p1"].namespace == "course-p1"
     assert loaded.policy.projects["p1"].pull_secrets == ("p1-registry",)
 

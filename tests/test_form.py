@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 
 from aihub.errors import Reason, Refusal
-from aihub.facts import Facts
+from aihub.facts import Facts, Pool
 from aihub.form import Refused, availability, spawn_page
 from aihub.language import Language
 from aihub.parts import Contact
@@ -78,6 +78,42 @@ def test_a_profile_card_tells_the_truth_before_the_click(profile: str, word: str
     found = card(page_of(Selection("ml101", "pytorch:2.9", "small")).profiles, profile)
     assert (found.pill.word, found.why) == (word, why)
     assert (found.contact is not None) == (word == "Not available")
+
+
+def test_a_card_says_how_many_fit_and_how_old_the_number_is() -> None:
+    seen = replace(facts(), machines_as_of=NOW - timedelta(seconds=12))
+    offered = choices_for(policy(), STUDENT, seen)
+    page = page_of(Selection("ml101", "pytorch:2.9", "small"), offered)
+    small = offered[0].profile("small")
+    assert small is not None
+    assert card(page.profiles, "small").room == f"{small.room[0].free} of {small.room[0].total} free · 12 s ago"
+    data = availability(offered[0], ENGLISH, situation())
+    assert data["profiles"]["small"]["counts"]["0"]["room"] == card(page.profiles, "small").room
+
+
+def test_where_machines_are_not_known_nothing_is_called_free() -> None:
+    offered = choices_for(policy(), STUDENT, replace(facts(), machines=None))
+    page = page_of(Selection("ml101", "pytorch:2.9", "small"), offered)
+    found = card(page.profiles, "small")
+    assert (found.pill.word, found.pill.tone, found.room) == ("Can be started", "ok", "free machines unknown")
+    assert page.pill.word == "Can be started"
+    count = availability(offered[0], ENGLISH, situation())["profiles"]["small"]["counts"]["0"]
+    assert (count["word"], count["free"], count["state"]) == ("Can be started", False, "ok")
+
+
+def test_a_machine_that_has_to_be_started_is_said_with_its_time() -> None:
+    loaded, now = policy(), facts()
+    assert now.machines is not None
+    full, empty = replace(now.machines[0], free=Resources()), now.machines[0]
+    offered = choices_for(replace(loaded, pools=(Pool("p", empty, 300),)), STUDENT, replace(now, machines=(full,)))
+    page = page_of(Selection("ml101", "pytorch:2.9", "small"), offered)
+    found = card(page.profiles, "small")
+    assert (found.pill.word, found.unavailable) == ("On a new machine", False)
+    assert found.why == "A new machine is started for it; that takes up to 5 min."
+    assert found.room.startswith("0 of ")
+    assert page.pill.word == "On a new machine"
+    count = availability(offered[0], ENGLISH, situation())["profiles"]["small"]["counts"]["0"]
+    assert (count["why"], count["free"]) == (found.why, False)
 
 
 def test_a_profile_that_does_not_suit_the_chosen_image_says_so() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from aihub.capacity import Availability
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.i18n import Catalogues
 from aihub.language import Language
@@ -12,18 +14,21 @@ from aihub.messages import (
     amount,
     card_sentence,
     names_of,
+    new_machine,
     plain,
     resource_name,
+    room_text,
     rule_name,
     sentence,
     stage,
     status_of,
 )
-from aihub.policy import Rule
+from aihub.policy import OK, Rule, State, Verdict
 from aihub.spawner import STAGES
 from tests.page_samples import choices
 
 ENGLISH = Language()
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHINESE = Catalogues.load().languages["zh_TW"]
 NAMES = Names(
     projects={"ml101": "Machine Learning 101"},
@@ -91,6 +96,88 @@ SENTENCES = {
         ),
         "Never fits: it needs 2 TiB memory, the largest machine has 64 GiB memory.",
         "Choose another profile.",
+    ),
+    "no machine of its kind": (
+        Refusal(
+            Reason.NEVER_FITS,
+            {"profile": "gpu", "key": "cpu", "requested": "4", "total": "0", "machines": 3, "eligible": 0},
+        ),
+        "Never fits: no machine is of the kind it asks for.",
+        "Choose another profile.",
+    ),
+    "too large for machines of its kind": (
+        Refusal(
+            Reason.NEVER_FITS,
+            {"profile": "gpu", "key": "cpu", "requested": "4", "total": "2", "machines": 3, "eligible": 1},
+        ),
+        "Never fits: it needs 4 CPU, the largest machine of its kind has 2 CPU.",
+        "Choose another profile.",
+    ),
+    "machines of its kind without an accelerator": (
+        Refusal(
+            Reason.NEVER_FITS,
+            {"profile": "gpu", "key": "x.y/z", "requested": "4", "total": "0", "machines": 3, "eligible": 1},
+        ),
+        "Never fits: no machine of the kind it asks for has x.y/z.",
+        "Choose another profile.",
+    ),
+    "image that cannot be fetched": (
+        Refusal(Reason.IMAGE_PULL_FAILED, {"image": "pytorch:2.9", "problem": "not found"}),
+        "The cluster says: not found",
+        "Choose another image, or ask the admins of this hub.",
+    ),
+    "no machine takes it": (
+        Refusal(Reason.UNSCHEDULABLE, {"profile": "gpu", "problem": "0/3 nodes are available"}),
+        "The cluster says: 0/3 nodes are available",
+        "Choose another profile, or try again later.",
+    ),
+    "out of memory": (
+        Refusal(Reason.OUT_OF_MEMORY, {"server": "", "limit": "2 GiB"}),
+        "It may use 2 GiB and asked for more. Files in your home are safe.",
+        "Start it again with a larger profile, or with the same one and less data at a time.",
+    ),
+    "evicted": (
+        Refusal(Reason.EVICTED, {"server": "a", "problem": "The node was low on resource: memory."}),
+        "The cluster says: The node was low on resource: memory. Files in your home are safe.",
+        "Start it again, with the same or a larger profile.",
+    ),
+    "lost with its machine": (
+        Refusal(Reason.NODE_LOST, {"server": "a", "node": "gpu-1"}),
+        "The machine gpu-1 does not answer any more. Files in your home are safe.",
+        "Start it again, with the same or a larger profile: it gets another machine.",
+    ),
+    "quota of a namespace": (
+        Refusal(
+            Reason.CLUSTER_QUOTA,
+            {"key": "cpu", "limit": "4", "used": "3", "requested": "2", "namespace": "ml101-users"},
+        ),
+        "Limit of the cluster in ml101-users: 4 CPU, in use 3, this start asks for 2.",
+        "Choose a smaller profile, or try again when somebody has stopped a server.",
+    ),
+    "quota of a cluster for storage": (
+        Refusal(Reason.CLUSTER_QUOTA, {"key": "storage", "limit": "4 GiB", "used": "3 GiB", "requested": "2 GiB"}),
+        "Limit of the cluster: 4 GiB storage, in use 3 GiB, this start asks for 2 GiB.",
+        "Ask the admins of this hub.",
+    ),
+    "denied by the cluster": (
+        Refusal(Reason.CLUSTER_DENIED, {"problem": "violates PodSecurity"}),
+        "The cluster says: violates PodSecurity",
+        "Ask the admins of this hub.",
+    ),
+    "no namespace": (
+        Refusal(Reason.NAMESPACE_MISSING, {"namespace": "ml101"}),
+        "There is no namespace ml101.",
+        "Ask the admins of this hub.",
+    ),
+    "missing claim": (
+        Refusal(Reason.DATASET_MISSING, {"claim": "imagenet"}),
+        "There is no claim imagenet.",
+        "",
+    ),
+    "no answer from the cluster": (
+        Refusal(Reason.API_UNAVAILABLE),
+        "The cluster does not answer right now. Nothing was lost.",
+        "Try again in a minute.",
     ),
     "no room": (
         Refusal(Reason.NO_CAPACITY, {"profile": "gpu", "key": "cpu", "requested": "4", "free": "2", "total": "16"}),
@@ -229,7 +316,44 @@ def test_every_rule_has_a_name_in_each_language(rule: Rule) -> None:
     assert rule_name(rule, ENGLISH) != rule_name(rule, CHINESE)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        pytest.param(Availability(), "free machines unknown", id="unknown"),
+        pytest.param(Availability(pool="p", seconds=60), "free machines unknown", id="unknown, with a pool"),
+        pytest.param(Availability(as_of=NOW), "", id="nothing to count"),
+        pytest.param(Availability(0, 0, as_of=NOW - timedelta(seconds=12)), "", id="none ever fits"),
+        pytest.param(Availability(2, 4, as_of=NOW), "2 of 4 free", id="now"),
+        pytest.param(Availability(0, 4, as_of=NOW - timedelta(seconds=12)), "0 of 4 free · 12 s ago", id="its age"),
+        pytest.param(Availability(0, 4, as_of=NOW + timedelta(seconds=9)), "0 of 4 free", id="a clock that is ahead"),
+        pytest.param(Availability(1, 2, 1, 2, NOW), "1 of 2 free", id="as many accelerators"),
+        pytest.param(Availability(1, 2, 3, 4, NOW), "1 of 2 free · accelerators: 3 of 4 free", id="more accelerators"),
+    ],
+)
+def test_how_many_fit_in_words(room: Availability, text: str) -> None:
+    assert room_text(room, NOW, ENGLISH) == text
+    assert not text or room_text(room, NOW, CHINESE) != text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        pytest.param(OK, "", id="there is one"),
+        pytest.param(
+            Verdict(State.OK, pool="p", seconds=300),
+            "A new machine is started for it; that takes up to 5 min.",
+            id="within a time",
+        ),
+        pytest.param(
+            Verdict(State.OK, pool="p"), "A new machine is started for it; that takes some minutes.", id="some time"
+        ),
+    ],
+)
+def test_a_machine_that_is_started_in_words(verdict: Verdict, text: str) -> None:
+    assert new_machine(verdict, ENGLISH) == text
+
+
+@pytest.mark.parametrize("name", [*STAGES, "queue", "machine"])
 def test_every_stage_of_a_start_has_a_name(name: str) -> None:
     assert stage(name) != name
     assert stage(name) != stage(name, CHINESE)

@@ -1166,7 +1166,7 @@ def test_a_plan_has_what_a_cluster_needs() -> None:
     ).plan()
     assert (plan.namespace, plan.pull_secrets) == ("ml101-servers", ("course", "campus", "vendor"))
     assert (plan.start, plan.storage) == (start, classes)
-    assert (plan.ephemeral_request, plan.ephemeral_limit) == (1, 2)
+    assert (plan.ephemeral_request, plan.ephemeral_limit) == (Decimal(1), Decimal(2))
 
 
 def test_a_plan_names_its_accelerator() -> None:

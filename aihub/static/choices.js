@@ -14,14 +14,14 @@ export function verdict(data, image, profile, count) {
 export function profileVerdict(profile, image, count) {
   const known = profile.counts[String(count)] ?? profile.counts[String(profile.default)];
   const unfit = profile.unfit[image];
-  return unfit ? { ...known, state: "no", word: profile.no, why: unfit } : known;
+  return unfit ? { ...known, state: "no", word: profile.no, why: unfit, free: false } : known;
 }
 
 /** The pill of the summary: how soon the server is ready where it can start, else the state. */
 export function summaryPill(data, image, profile, count) {
   const found = verdict(data, image, profile, count);
   if (!found) return null;
-  const word = found.state === "ok" ? data.images[image].summary : found.word;
+  const word = found.free ? data.images[image].summary : found.word;
   return { state: found.state, word };
 }
 

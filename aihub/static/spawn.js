@@ -46,10 +46,11 @@ function showPill(slot, state, word) {
   slot.replaceChildren(...(word ? [pill] : []));
 }
 
-function showWhy(card, text) {
-  const why = card.querySelector("[data-part=why]");
-  why.textContent = text;
-  why.hidden = !text;
+/** Show the text of a part of a card; an empty part is hidden. */
+function showPart(card, name, text) {
+  const part = card.querySelector(`[data-part=${name}]`);
+  part.textContent = text;
+  part.hidden = !text;
 }
 
 function setUnavailable(card, unavailable) {
@@ -64,7 +65,7 @@ function showImage(card, data) {
   if (!image) return;
   const radio = setUnavailable(card, image.state === "no");
   showPill(document.getElementById(`${radio.id}-state`), image.state, image.word);
-  showWhy(card, image.why);
+  showPart(card, "why", image.why);
   card.querySelector("[data-part=software]").replaceChildren(
     ...image.software.map((name) => Object.assign(document.createElement("li"), { textContent: name })),
   );
@@ -82,7 +83,8 @@ function showProfile(card, data, choice) {
   const radio = setUnavailable(card, found.state === "no");
   showPill(document.getElementById(`${radio.id}-state`), found.state, found.word);
   document.getElementById(`${radio.id}-size`).textContent = found.size;
-  showWhy(card, found.why);
+  showPart(card, "why", found.why);
+  showPart(card, "room", found.room);
 }
 
 /** Only the counts of the chosen profile can be chosen. */

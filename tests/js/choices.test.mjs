@@ -11,12 +11,13 @@ const data = {
     "old:1": { state: "no", word: "Not available", why: "Retired.", summary: "Free now" },
   },
   profiles: {
-    small: { default: 0, counts: { 0: { state: "ok", word: "Free now", why: "", size: "1 CPU" } }, unfit: {}, no: "No" },
+    small: { default: 0, counts: { 0: { state: "ok", word: "Free now", why: "", size: "1 CPU", free: true } }, unfit: {}, no: "No" },
+    far: { default: 0, counts: { 0: { state: "ok", word: "On a new machine", why: "Soon.", size: "", free: false } }, unfit: {}, no: "" },
     gpu: {
       default: 1,
       counts: {
-        1: { state: "ok", word: "Free now", why: "", size: "1 GPU" },
-        2: { state: "wait", word: "Wait", why: "In use.", size: "2 GPUs" },
+        1: { state: "ok", word: "Free now", why: "", size: "1 GPU", free: true },
+        2: { state: "wait", word: "Wait", why: "In use.", size: "2 GPUs", free: false },
       },
       unfit: { "rocm:6": "Made for another." },
       no: "Not available",
@@ -26,6 +27,10 @@ const data = {
 
 test("what can start is ready when its image is", () => {
   assert.deepEqual(summaryPill(data, "pytorch:2.9", "small", null), { state: "ok", word: "Ready in about 20 s" });
+});
+
+test("what waits for a machine is not ready when its image is", () => {
+  assert.deepEqual(summaryPill(data, "pytorch:2.9", "far", null), { state: "ok", word: "On a new machine" });
 });
 
 test("a project that starts nothing goes before everything else", () => {
