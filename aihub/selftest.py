@@ -31,6 +31,7 @@ __all__ = ["Answer", "Failure", "Web", "account", "examine", "hub_lives", "pages
 
 TIMEOUT = 30.0
 """Seconds for one answer: the hub answers a start after 10, and keeps progress alive every 8."""
+STOP_TIMEOUT = 120.0
 SERVER = "helm-test"
 
 NEEDED = (
@@ -198,19 +199,28 @@ def start_and_stop(
     """Start a server of `user`, who is signed in, reach it through the proxy, and stop it. `timeout` is in seconds."""
     began = clock()
     place = f"hub/api/users/{quote(user)}/servers/{SERVER}"
+    _end(proxy, user, place, began + STOP_TIMEOUT, clock)  # what an interrupted examination left
     answer = proxy.send(place, {"user_options": dict(options)})
     if answer.status not in (201, 202):
         raise Failure(f"the start was refused ({answer.status}): {_sentence(answer)}")
     try:
-        _await_ready(proxy, place, began + timeout, clock)
+        _await_ready(proxy, place, clock() + timeout, clock)
         reached = proxy.ask(f"user/{quote(user)}/{SERVER}/api")
         if reached.status != 200:
             raise Failure(f"the server started, and answers {reached.status} through the proxy: see NetworkPolicies")
+        seconds = clock() - began
     finally:
-        proxy.send(place, {"remove": True}, "DELETE")
-    seconds = clock() - began
-    _await_gone(proxy, user, began + timeout + 120, clock)
+        _end(proxy, user, place, clock() + STOP_TIMEOUT, clock)
     return f"a server of {user} started in {seconds:.0f} s, answered, and stopped"
+
+
+def _end(proxy: Web, user: str, place: str, until: float, clock: Callable[[], float]) -> None:
+    """Stop and forget the server, and wait until it is gone."""
+    while SERVER in (proxy.ask(f"hub/api/users/{quote(user)}").json().get("servers") or {}):
+        if clock() > until:
+            raise Failure("the server was told to stop and did not: read the log of the hub's pod")
+        proxy.send(place, {"remove": True}, "DELETE")
+        time.sleep(1)
 
 
 def _sentence(answer: Answer) -> str:
@@ -234,13 +244,6 @@ def _await_ready(proxy: Web, place: str, until: float, clock: Callable[[], float
         if event.get("ready"):
             return
     raise Failure(f"the server did not start; the last that was heard: {last}")
-
-
-def _await_gone(proxy: Web, user: str, until: float, clock: Callable[[], float]) -> None:
-    while SERVER in (proxy.ask(f"hub/api/users/{quote(user)}").json().get("servers") or {}):
-        if clock() > until:
-            raise Failure("the server was told to stop and did not: read the log of the hub's pod")
-        time.sleep(1)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
