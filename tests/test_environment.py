@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aihub.environment import MAX_VALUE_LENGTH, filtered, problem
+from aihub.environment import MAX_VALUE_LENGTH, filtered, hands_out_devices, problem
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,20 @@ def test_every_variable_is_allowed_or_named_never_both(environment: dict[str, st
     assert {**environment, **allowed} == environment
     assert all(re.fullmatch(r"[A-Z_][A-Z0-9_]*", name) for name in allowed)
     assert not any(forbidden in value for value in allowed.values() for forbidden in ("\0", "\n", "\r"))
+
+
+@pytest.mark.parametrize(
+    ("name", "does"),
+    [
+        ("NVIDIA_VISIBLE_DEVICES", True),
+        ("CUDA_VISIBLE_DEVICES", True),
+        ("GPU_DEVICE_ORDINAL", True),
+        ("ZE_AFFINITY_MASK", True),
+        ("HABANA_LOGS", True),
+        ("CUDA_HOME", False),
+        ("HTTPS_PROXY", False),
+    ],
+)
+def test_variables_that_hand_out_devices_are_known(name: str, does: bool) -> None:
+    assert hands_out_devices(name) is does
+    assert problem(name, "x") is not None or not does

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ HOME = claim_name(Identity("hub/aihub", "aihub"), "home/bob")
 
 
 def test_what_admins_may_set_is_this_list() -> None:
-    # docs name it too: a field that is added here is one that no rule of the policy depends on.
+    # No rule of the policy depends on these.
     assert sorted(EXTRA_POD_SPEC) == [
         "affinity",
         "containers",
@@ -45,6 +47,12 @@ def test_what_admins_may_set_is_this_list() -> None:
         "topologySpreadConstraints",
         "volumes",
     ]
+
+
+def test_what_admins_may_set_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "design.md").read_text()
+    named = set(re.findall(r"`([A-Za-z]+)[`.:]", page.partition("## 12. Pods")[2]))
+    assert named >= EXTRA_POD_SPEC
 
 
 @pytest.mark.parametrize(
