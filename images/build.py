@@ -7,24 +7,22 @@ else ~/.cache/aihub) hold what uv, npm and debootstrap fetched, what was pushed,
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from aihub import __version__
 from images.base import base_image
+from images.cache import alone, cache_folder
 from images.engines import CannotBuild, Engine, Run, find_engine
 from images.recipes import RECIPES, Recipe, content_hash, copy_inputs, origin, with_parents
 
-__all__ = ["REGISTRY", "Built", "build", "main"]
+__all__ = ["REGISTRY", "Built", "Works", "build", "logged", "main"]
 
 REGISTRY = "localhost:5000"
 LAST_LINES = 30
@@ -64,22 +62,24 @@ def build(
 ) -> dict[str, Built]:
     """Build the named images (by default those of `make images`), check that they start, push them.
 
-    Images that they are made from are built too, and not pushed. One build at a time uses the caches: a second waits.
+    Images that they are made from are built too, and not pushed. Where an image is being built already, this waits.
     Raises CannotBuild, with the last lines of what failed; KeyError for a name that is no image's.
     """
     wanted = tuple(names) if names is not None else tuple(recipe.name for recipe in RECIPES.values() if recipe.stock)
     recipes = with_parents(wanted)
-    cache = _cache_folder()
-    with _alone(cache, say), (cache / "images.log").open("w", encoding="utf-8") as log:
-        run = _logged(log)
-        engine = find_engine(cache, run)
-        works = _Works(engine, base_image(engine, cache, run, say), registry, say)
-        for recipe in recipes:
+    cache = cache_folder()
+    run = logged(cache / "images.log")
+    engine = find_engine(cache, run)
+    with alone(cache, "base", say):
+        base = base_image(engine, cache, run, say)
+    works = Works(engine, base, registry, say)
+    for recipe in recipes:
+        with alone(cache, recipe.name, say):
             works.make(recipe, push=push and recipe.name in wanted)
-        return {name: works.built[name] for name in wanted}
+    return {name: works.built[name] for name in wanted}
 
 
-class _Works:
+class Works:
     """One run over several images, of which later ones may be made from earlier ones."""
 
     def __init__(self, engine: Engine, base: str, registry: str, say: Callable[[str], None]) -> None:
@@ -133,43 +133,24 @@ def _line(built: Built) -> str:
     return f"{built.reference}  {built.size / 1e6:.0f} MB  {built.seconds:.0f} s, {how}{digest}"
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    folder = Path(os.environ.get("AIHUB_CACHE") or Path(home) / "aihub")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _alone(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
-    with (cache / "images.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another build of images …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _logged(log: IO[str]) -> Run:
-    """Runs programs and keeps what they print in `log`."""
+def logged(path: Path) -> Run:
+    """Runs programs, and adds what they print to the file `path`; of one that fails the last lines are shown."""
+    path.unlink(missing_ok=True)
 
     def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> str:
-        log.write(f"\n$ {' '.join(command)}\n")
-        log.flush()
-        began = log.tell()
-        done = subprocess.run(
-            command, env={**os.environ, **(environ or {})}, check=False, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-        )  # fmt: skip
-        log.seek(0, os.SEEK_END)
-        log.write(done.stdout)
-        log.flush()
+        with path.open("a+", encoding="utf-8", errors="replace") as log:
+            log.write(f"\n$ {' '.join(command)}\n")
+            log.flush()
+            began = log.tell()
+            done = subprocess.run(
+                command, env={**os.environ, **(environ or {})}, check=False, text=True, errors="replace",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+            log.write(done.stdout)
+            log.seek(began)
+            last = log.readlines()[-LAST_LINES:]
         if done.returncode != 0:
-            with Path(log.name).open(encoding="utf-8", errors="replace") as written:
-                written.seek(began)
-                last = "".join(written.readlines()[-LAST_LINES:])
-            raise CannotBuild(f"{last}{command[0]} failed with status {done.returncode}; all it said: {log.name}")
+            raise CannotBuild(f"{''.join(last)}{command[0]} failed with status {done.returncode}; all it said: {path}")
         return done.stdout
 
     return run

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from images.cache import alone
+
 __all__ = ["Buildah", "CannotBuild", "Docker", "Engine", "Run", "find_engine", "is_local"]
 
 
@@ -130,10 +132,11 @@ class Buildah:
     def has(self, tag: str) -> bool:
         if _succeeds(*self._words("inspect", "--type", "image", tag)):
             return True
-        if not self._archived(tag):
-            return False
-        # Pulled under the archive's own name, which is of no use to a Dockerfile.
-        image = self._buildah("pull", "--quiet", f"oci:{self.archive}:{_entry(tag)}").split()[-1]
+        with alone(self.cache, "archive"):
+            if not self._archived(tag):
+                return False
+            # Pulled under the archive's own name, which is of no use to a Dockerfile.
+            image = self._buildah("pull", "--quiet", f"oci:{self.archive}:{_entry(tag)}").split()[-1]
         self.name(image, tag)
         return True
 
@@ -169,8 +172,9 @@ class Buildah:
         return sum(layer["size"] for layer in manifest["layers"])
 
     def push(self, tag: str, reference: str) -> str:
-        if self._archived(tag):
-            return self._copy(f"oci:{self.archive}:{_entry(tag)}", f"docker://{reference}", "dest", reference)
+        with alone(self.cache, "archive"):
+            if self._archived(tag):
+                return self._copy(f"oci:{self.archive}:{_entry(tag)}", f"docker://{reference}", "dest", reference)
         with tempfile.TemporaryDirectory() as folder:
             digest = Path(folder) / "digest"
             verify = f"--tls-verify={str(not is_local(reference)).lower()}"
@@ -178,7 +182,8 @@ class Buildah:
             pushed = digest.read_text().strip()
         if shutil.which("skopeo"):
             self.archive.mkdir(parents=True, exist_ok=True)
-            self._copy(f"docker://{reference}", f"oci:{self.archive}:{_entry(tag)}", "src", reference)
+            with alone(self.cache, "archive"):
+                self._copy(f"docker://{reference}", f"oci:{self.archive}:{_entry(tag)}", "src", reference)
         return pushed
 
     def _archived(self, tag: str) -> bool:
