@@ -5,18 +5,26 @@ Only machines count that a pod may run on at all (`aihub.scheduling`), and machi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain
 
 from aihub.facts import Facts, Machine, Pool
 from aihub.profiles import Placement, Profile
 from aihub.resources import SERVERS, STORAGE, Resources
 from aihub.scheduling import can_hold, could_hold
 
-__all__ = ["Availability", "Shortage", "availability_for", "lasting_shortage", "pool_for", "shortage_now"]
+__all__ = [
+    "Availability",
+    "Ground",
+    "Shortage",
+    "availability_for",
+    "ground_of",
+    "lasting_shortage",
+    "pool_for",
+    "shortage_now",
+]
 
 _NOTHING = Resources()
 
@@ -54,29 +62,35 @@ class Availability:
     seconds: int | None = None
 
 
-def lasting_shortage(
-    profile: Profile, count: int, machines: Sequence[Machine], pools: Sequence[Pool]
-) -> Shortage | None:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The machines that servers of one placement may run on: what each has free for them now, and in all.
+
+    A machine whose condition keeps them off has nothing free. `of` is how many machines there are, the others too.
+    """
+
+    free: tuple[Resources, ...]
+    total: tuple[Resources, ...]
+    of: int
+
+
+def ground_of(placement: Placement, machines: Sequence[Machine]) -> Ground:
+    """The ground of `placement` among `machines`."""
+    there = [machine for machine in machines if could_hold(machine, placement)]
+    free = (machine.free if can_hold(machine, placement) else _NOTHING for machine in there)
+    return Ground(tuple(free), tuple(machine.total for machine in there), len(machines))
+
+
+def lasting_shortage(profile: Profile, count: int, ground: Ground, pools: Sequence[Pool] = ()) -> Shortage | None:
     """Why no machine could ever hold the server, were all of them empty; None where one could, or a pool brings one."""
-    wanted, placement = _wanted(profile, count), profile.placement
-    there = chain(machines, (pool.machine for pool in pools))
-    found = _shortage(wanted, (each for each in there if could_hold(each, placement)), lambda machine: machine.total)
-    if found is None:
-        return None
-    key, machine, eligible = found
-    return Shortage(
-        key, profile.charge(count)[key], machine.free[key], machine.total[key], len(machines) + len(pools), eligible
-    )
+    brought = [pool.machine.total for pool in pools if could_hold(pool.machine, profile.placement)]
+    total = (*ground.total, *brought)
+    return _shortage(profile, count, total, total, ground.of + len(pools))
 
 
-def shortage_now(profile: Profile, count: int, machines: Sequence[Machine]) -> Shortage | None:
+def shortage_now(profile: Profile, count: int, ground: Ground) -> Shortage | None:
     """Why no machine has room for the server now; None where one has."""
-    wanted, room = _wanted(profile, count), _room_now(profile.placement)
-    found = _shortage(wanted, (each for each in machines if could_hold(each, profile.placement)), room)
-    if found is None:
-        return None
-    key, machine, eligible = found
-    return Shortage(key, profile.charge(count)[key], room(machine)[key], machine.total[key], len(machines), eligible)
+    return _shortage(profile, count, ground.free, ground.total, ground.of)
 
 
 def pool_for(profile: Profile, count: int, pools: Iterable[Pool]) -> Pool | None:
@@ -91,22 +105,28 @@ def pool_for(profile: Profile, count: int, pools: Iterable[Pool]) -> Pool | None
 
 
 def availability_for(
-    profile: Profile, facts: Facts, pools: Iterable[Pool] = (), count: int | None = None
+    profile: Profile,
+    facts: Facts,
+    pools: Iterable[Pool] = (),
+    count: int | None = None,
+    ground: Ground | None = None,
 ) -> Availability:
-    """How many servers of `profile` with `count` accelerators (None: its default) there is room for."""
+    """How many servers of `profile` with `count` accelerators (None: its default) there is room for.
+
+    `ground` is that of the profile's placement among the machines of `facts`, for who has it already.
+    """
     count = profile.counts()[0] if count is None else count
     pool = pool_for(profile, count, pools)
     name, seconds = (pool.name, pool.starts_within) if pool else ("", None)
     if facts.machines is None:
         return Availability(pool=name, seconds=seconds)
-    there = [machine for machine in facts.machines if could_hold(machine, profile.placement)]
-    free, total = [_room_now(profile.placement)(machine) for machine in there], [machine.total for machine in there]
+    ground = ground or ground_of(profile.placement, facts.machines)
     wanted, resource = _wanted(profile, count), profile.accelerator.resource if profile.accelerator else None
     return Availability(
-        free=_servers(wanted, free) if wanted else None,
-        total=_servers(wanted, total) if wanted else None,
-        accelerators_free=_pieces(resource, free) if resource else None,
-        accelerators_total=_pieces(resource, total) if resource else None,
+        free=_servers(wanted, ground.free) if wanted else None,
+        total=_servers(wanted, ground.total) if wanted else None,
+        accelerators_free=_pieces(resource, ground.free) if resource else None,
+        accelerators_total=_pieces(resource, ground.total) if resource else None,
         as_of=facts.machines_as_of or facts.as_of,
         pool=name,
         seconds=seconds,
@@ -119,32 +139,27 @@ def _wanted(profile: Profile, count: int) -> Resources:
     return charge.only(key for key in charge if key not in (SERVERS, STORAGE))
 
 
-def _room_now(placement: Placement) -> Callable[[Machine], Resources]:
-    """What a machine has for such servers now: nothing while its condition keeps them off."""
-    return lambda machine: machine.free if can_hold(machine, placement) else _NOTHING
-
-
-_NO_MACHINE = Machine("", _NOTHING, _NOTHING)
-
-
 def _shortage(
-    wanted: Resources, machines: Iterable[Machine], room: Callable[[Machine], Resources]
-) -> tuple[str, Machine, int] | None:
-    """A key of which the best machine has too little room, that machine, and of how many; None where one has room.
+    profile: Profile, count: int, rooms: Sequence[Resources], totals: Sequence[Resources], machines: int
+) -> Shortage | None:
+    """A key of which the best room is short; None where one room has enough of all. `totals` are theirs while empty.
 
-    Best is the machine that lacks the fewest keys, then the one with most of what it lacks: its shortage says most.
+    Best is the room that lacks the fewest keys, then the one with most of what it lacks: its shortage says most.
     """
+    wanted = _wanted(profile, count)
     lacking = []
-    for machine in machines:
-        keys = wanted.exceeding(room(machine))
+    for room, total in zip(rooms, totals, strict=True):
+        keys = wanted.exceeding(room)
         if not keys:
             return None
-        lacking.append((machine, keys))
+        lacking.append((keys, room, total))
     if not lacking:
-        return next(iter(wanted), SERVERS), _NO_MACHINE, 0
-    fewest = min((keys for _, keys in lacking), key=len)
-    best = max((machine for machine, keys in lacking if keys == fewest), key=lambda each: room(each)[fewest[0]])
-    return fewest[0], best, len(lacking)
+        key, room, total = next(iter(wanted), SERVERS), _NOTHING, _NOTHING
+    else:
+        fewest = min((keys for keys, _, _ in lacking), key=len)
+        key = fewest[0]
+        _, room, total = max((each for each in lacking if each[0] == fewest), key=lambda each: each[1][key])
+    return Shortage(key, profile.charge(count)[key], room[key], total[key], machines, len(lacking))
 
 
 def _servers(wanted: Resources, rooms: Iterable[Resources]) -> int:

@@ -12,11 +12,19 @@ from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
-from aihub.capacity import Availability, availability_for, lasting_shortage, pool_for, shortage_now
+from aihub.capacity import (
+    Availability,
+    Ground,
+    availability_for,
+    ground_of,
+    lasting_shortage,
+    pool_for,
+    shortage_now,
+)
 from aihub.catalog import Catalog, ImageStream, ImageTag, TagState
 from aihub.environment import filtered
 from aihub.errors import Parameter, Reason, Refusal
-from aihub.facts import Facts, Machine, Pool
+from aihub.facts import Facts, Pool
 from aihub.options import Options, parse_options, shown
 from aihub.plan import Plan
 from aihub.profiles import Profile
@@ -434,6 +442,7 @@ class _Rooms:
 
     policy: Policy
     facts: Facts
+    grounds: dict[str, Ground | None] = field(default_factory=dict)
     verdicts: dict[tuple[str, int], tuple[Verdict, Verdict]] = field(default_factory=dict)
     availabilities: dict[tuple[str, int], Availability] = field(default_factory=dict)
 
@@ -441,10 +450,10 @@ class _Rooms:
         """Whether a machine is large enough, and whether one has room now."""
         key = profile.name, count
         if key not in self.verdicts:
-            machines, pools = self.facts.machines, self.policy.pools
+            ground, pools = self.ground(profile), self.policy.pools
             self.verdicts[key] = (
-                (_fits_a_machine(profile, count, machines, pools), _capacity_now(profile, count, machines, pools))
-                if machines is not None
+                (_fits_a_machine(profile, count, ground, pools), _capacity_now(profile, count, ground, pools))
+                if ground is not None
                 else (OK, OK)
             )
         return self.verdicts[key]
@@ -453,12 +462,20 @@ class _Rooms:
         """How many servers of the profile there is room for."""
         key = profile.name, count
         if key not in self.availabilities:
-            self.availabilities[key] = availability_for(profile, self.facts, self.policy.pools, count)
+            pools, ground = self.policy.pools, self.ground(profile)
+            self.availabilities[key] = availability_for(profile, self.facts, pools, count, ground)
         return self.availabilities[key]
 
+    def ground(self, profile: Profile) -> Ground | None:
+        """The machines that the profile may run on; None while nothing is known of machines."""
+        if profile.name not in self.grounds:
+            machines = self.facts.machines
+            self.grounds[profile.name] = None if machines is None else ground_of(profile.placement, machines)
+        return self.grounds[profile.name]
 
-def _fits_a_machine(profile: Profile, count: int, machines: tuple[Machine, ...], pools: tuple[Pool, ...]) -> Verdict:
-    short = lasting_shortage(profile, count, machines, pools)
+
+def _fits_a_machine(profile: Profile, count: int, ground: Ground, pools: tuple[Pool, ...]) -> Verdict:
+    short = lasting_shortage(profile, count, ground, pools)
     if short is None:
         return OK
     # Only where its placement leaves machines out does a refusal have to say so.
@@ -474,8 +491,8 @@ def _fits_a_machine(profile: Profile, count: int, machines: tuple[Machine, ...],
     )
 
 
-def _capacity_now(profile: Profile, count: int, machines: tuple[Machine, ...], pools: tuple[Pool, ...]) -> Verdict:
-    short = shortage_now(profile, count, machines)
+def _capacity_now(profile: Profile, count: int, ground: Ground, pools: tuple[Pool, ...]) -> Verdict:
+    short = shortage_now(profile, count, ground)
     if short is None:
         return OK
     pool = pool_for(profile, count, pools)

@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aihub.capacity import Availability, Shortage, availability_for, lasting_shortage, pool_for, shortage_now
+from aihub.capacity import (
+    Availability,
+    Ground,
+    Shortage,
+    availability_for,
+    ground_of,
+    lasting_shortage,
+    pool_for,
+    shortage_now,
+)
 from aihub.facts import Facts, Machine, Pool, Taint
 from aihub.profiles import Accelerator, Placement, Profile
 from aihub.resources import Resources
@@ -91,22 +100,34 @@ def test_the_pool_that_helps_soonest(pools: tuple[Pool, ...], expected: str | No
     assert (found.name if found else None) == expected
 
 
+def ground(*machines: Machine) -> Ground:
+    return ground_of(GPUS.placement, machines)
+
+
 def test_a_lasting_shortage_counts_pools_and_leaves_out_conditions() -> None:
-    assert lasting_shortage(GPUS, 1, (machine(8),), (Pool("p", machine(8, gpus=1)),)) is None
-    assert lasting_shortage(GPUS, 1, (machine(8, 100, 1, CORDONED),), ()) is None
-    assert lasting_shortage(
-        GPUS, 2, (machine(8), machine(8, 100, 8, Taint("x"))), (Pool("p", machine(8, gpus=1)),)
-    ) == (Shortage(GPU, GPUS.charge(2)[GPU], room(0, gpus=1)[GPU], room(0, gpus=1)[GPU], machines=3, eligible=2))
+    assert lasting_shortage(GPUS, 1, ground(machine(8)), (Pool("p", machine(8, gpus=1)),)) is None
+    assert lasting_shortage(GPUS, 1, ground(machine(8, 100, 1, CORDONED))) is None
+    tainted, pool = machine(8, 100, 8, Taint("x")), Pool("p", machine(8, gpus=1))
+    assert lasting_shortage(GPUS, 2, ground(machine(8), tainted), (pool,)) == (
+        Shortage(GPU, GPUS.charge(2)[GPU], room(0, gpus=1)[GPU], room(0, gpus=1)[GPU], machines=3, eligible=2)
+    )
 
 
 def test_a_shortage_now_is_of_the_machine_that_lacks_least() -> None:
-    assert shortage_now(GPUS, 1, (machine(8, gpus=1, free=room(1, gpus=1)),)) is None
+    assert shortage_now(GPUS, 1, ground(machine(8, gpus=1, free=room(1, gpus=1)))) is None
     nearly = machine(8, gpus=4, free=room(0, gpus=4))
     full = machine(9, gpus=4, free=Resources())
-    assert shortage_now(GPUS, 1, (full, nearly)) == (
+    assert shortage_now(GPUS, 1, ground(full, nearly)) == (
         Shortage("cpu", GPUS.charge(1)["cpu"], Resources()["cpu"], room(8)["cpu"], machines=2, eligible=2)
     )
     cordoned = machine(8, 100, 4, CORDONED)
-    assert shortage_now(GPUS, 1, (cordoned,)) == (
+    assert shortage_now(GPUS, 1, ground(cordoned)) == (
         Shortage("cpu", GPUS.charge(1)["cpu"], Resources()["cpu"], room(8)["cpu"], machines=1, eligible=1)
     )
+
+
+def test_the_ground_of_a_placement_knows_how_many_machines_it_is_of() -> None:
+    machines = (machine(8), machine(4, 100, 0, CORDONED), machine(2, 100, 0, Taint("x")))
+    assert ground(*machines) == Ground((room(8), Resources()), (room(8), room(4)), 3)
+    facts = Facts(NOW, machines=machines)
+    assert availability_for(SMALL, facts, ground=ground(*machines)) == availability_for(SMALL, facts)
