@@ -1,1 +1,1 @@
-"""A Kubernetes cluster for tests: taken from `KUBECONFIG`, made by kind, or built on this machine from its components."""
+"""A Kubernetes cluster for tests: from `KUBECONFIG`, made by kind, or built on this machine from its parts."""

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_archive(target: Path, reference: str, program: Path, links: Sequence[str] = (), user: str = "1000:1000") -> None:
+def write_archive(target: Path, reference: str, program: Path, links: Sequence[str] = ()) -> None:
     """Write an archive that `ctr images import` and `skopeo copy docker-archive:` take.
 
     The image holds `program` as `/bin/<name>`, the libraries it is linked to where they are here, symlinks to it in
-    `/bin`, and a `/tmp` for everybody. It runs the program as `user`.
+    `/bin`, and a `/tmp` for everybody. It runs the program as uid 1000.
     """
     layer = _layer(program, links)
     config = _json(
         {
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
             "os": "linux",
-            "config": {"Entrypoint": [f"/bin/{program.name}"], "User": user, "Env": ["PATH=/bin"]},
+            "config": {"Entrypoint": [f"/bin/{program.name}"], "User": "1000:1000", "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = datetime.timedelta(days=30)
+LIFETIME = dt.timedelta(days=30)
 
 
 def write_certificates(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
@@ -22,7 +22,9 @@ def write_certificates(folder: Path, names: Sequence[str], addresses: Sequence[s
     """
     ca_key = _key(folder / "ca.key")
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "aihub-test-ca")])
-    ca = _builder(ca_name, ca_name, ca_key).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    ca = _builder(ca_name, ca_name, ca_key).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    )
     _write(folder / "ca.crt", ca.sign(ca_key, hashes.SHA256()))
 
     server_key = _key(folder / "apiserver.key")
@@ -55,14 +57,14 @@ def _subject(name: str, group: str | None = None) -> x509.Name:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + LIFETIME)
     )
 
@@ -71,9 +73,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return key
 

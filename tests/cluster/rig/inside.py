@@ -1,7 +1,7 @@
-"""The first process of a node's own process and mount namespaces: starts the components and ends when one of them does.
+"""The first process of a node's own process and mount namespaces: starts the components and ends when one does.
 
-Called by the keeper as `python -m tests.cluster.rig.inside FOLDER`. When this process ends, the kernel ends every process
-of the node, containers included, and releases every mount.
+Called by the keeper as `python -m tests.cluster.rig.inside FOLDER`. When this process ends, the kernel ends every
+process of the node, containers included, and releases every mount.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -79,8 +80,7 @@ def _start(component: Component, layout: Layout) -> subprocess.Popen[bytes]:
         )
 
 
-def _until(what: str, seconds: float, condition: object) -> None:
-    assert callable(condition)
+def _until(what: str, seconds: float, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -32,11 +32,9 @@ def write_all(layout: Layout) -> None:
     etc = layout.etc
     etc.mkdir(mode=0o700)
     (etc / "cni").mkdir()
-    write_certificates(
-        etc,
-        ["localhost", NODE, "kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}"],
-        ["127.0.0.1", GATEWAY, API_SERVICE],
-    )
+    service = "kubernetes.default.svc"
+    names = [NODE, "kubernetes", "kubernetes.default", service, f"{service}.{DOMAIN}"]
+    write_certificates(etc, names, [GATEWAY, API_SERVICE])
     tokens = {user: secrets.token_hex(16) for user in USERS}
     rows = [f'{token},{USERS[user][0]},{user},"{USERS[user][1]}"\n' for user, token in tokens.items()]
     (etc / "tokens.csv").write_text("".join(rows))

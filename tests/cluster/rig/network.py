@@ -87,7 +87,7 @@ def remove_chains(keep: Mapping[str, Iterable[str]]) -> None:
 
 
 def removal(saved: str, keep: frozenset[str]) -> str:
-    """What to feed to `iptables-restore --noflush` to remove a node's chains from `saved`; empty if there is nothing."""
+    """What `iptables-restore --noflush` takes to remove a node's chains from `saved`; empty if there are none."""
     lines: list[str] = []
     for table, body in _tables(saved):
         chains = [name for line in body if (name := _declared(line)) is not None and name not in keep]

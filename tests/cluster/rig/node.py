@@ -1,10 +1,10 @@
 """A Kubernetes node on this machine: up, kept and taken down without a trace.
 
-Three parts. `up` is the caller: it starts the keeper and waits until the node is ready. The *keeper* is a process of its
-own that writes down what it will change, changes it, starts the node's namespaces, waits for the end and undoes
-everything. It ends when it is told to (`down`), when the node breaks, or when its owner is gone: the owner holds the other
-end of a pipe, so even a killed test run takes its node along. If the keeper itself is killed, the kernel ends all
-processes of the node, and the next `up` or `down` undoes the rest from the record.
+`up` is the caller: it starts the keeper and waits until the node is ready. The *keeper* is a process of its own that
+writes down what it will change, changes it, starts the node's namespaces, waits for the end and undoes everything. It
+ends when it is told to (`down`), when the node breaks, or when its owner is gone: the owner holds the other end of a
+pipe, so even a killed test run takes its node along. If the keeper itself is killed, the kernel ends all processes of
+the node, and the next `up` or `down` undoes the rest from the record.
 """
 
 from __future__ import annotations
@@ -109,15 +109,16 @@ def up(layout: Layout, owner: IO[bytes] | int | None = None) -> None:
     with layout.lock.open("w") as lock:
         _take(lock, layout)
         clean(layout)
-        for folder in (layout.logs, layout.data):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        shutil.rmtree(layout.logs, ignore_errors=True)
+        layout.logs.mkdir()
+        layout.data.mkdir()
         keeper = _start_keeper(layout, lock, owner)
     end = time.monotonic() + READY_WITHIN
     while not layout.ready.exists():
         if keeper.poll() is not None or time.monotonic() > end:
             down(layout)
-            raise NodeFailed(f"the node did not come up; see {layout.logs}:\n{(layout.logs / 'keeper.log').read_text()}")
+            said = (layout.logs / "keeper.log").read_text()
+            raise NodeFailed(f"the node did not come up; see {layout.logs}:\n{said}")
         time.sleep(0.05)
 
 
@@ -146,10 +147,10 @@ def clean(layout: Layout) -> None:
     for folder in reversed(record.folders):
         with contextlib.suppress(OSError):  # something else moved in
             Path(folder).rmdir()
-    for path in (layout.etc, layout.data):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (layout.kubeconfig, layout.containerd, layout.ready, layout.record):
-        path.unlink(missing_ok=True)
+    for path in layout.root.iterdir():
+        if path not in (layout.lock, layout.logs, layout.record):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    layout.record.unlink()
 
 
 def _take(lock: IO[str], layout: Layout) -> None:

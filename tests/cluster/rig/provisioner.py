@@ -1,4 +1,4 @@
-"""Makes a folder and a volume for every claim of the rig's storage classes, lets claims grow, and removes what is released.
+"""Makes a folder and a volume for every claim of the rig's storage classes, lets claims grow, removes what is released.
 
 The provisioner that Kubernetes brings makes folders that only root can write. These belong to uid 1000. Sizes are not
 enforced. Called as `python -m tests.cluster.rig.provisioner FOLDER`.
@@ -89,7 +89,8 @@ class Provisioner:
 
 
 def _amount(quantity: str) -> Decimal:
-    return Decimal(parse_quantity(quantity))
+    amount: Decimal = parse_quantity(quantity)
+    return amount
 
 
 def follow(what: Callable[..., Any], handle: Callable[[Any], None]) -> None:

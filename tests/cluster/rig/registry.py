@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from tests.cluster.rig.archives import write_archive
 
-BUSYBOX = "aihub/busybox:1"
+BUSYBOX = "aihub/busybox"
 """A shell, a web server and the rest of busybox, run by uid 1000."""
 
 CHUNK = 16 * 1024
@@ -21,8 +23,9 @@ CHUNK = 16 * 1024
 
 def push_busybox(registry: str) -> str:
     """Push the small image; its reference."""
-    reference = f"{registry}/{BUSYBOX}"
-    program = Path(subprocess.run(["which", "busybox"], capture_output=True, text=True, check=True).stdout.strip())
+    program = Path(shutil.which("busybox") or "busybox")
+    # A node keeps what it pulled under a tag: other contents need another tag.
+    reference = f"{registry}/{BUSYBOX}:{hashlib.sha256(program.read_bytes()).hexdigest()[:12]}"
     applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "busybox.tar")
@@ -34,8 +37,10 @@ def push_busybox(registry: str) -> str:
 def push_archive(archive: Path, reference: str) -> None:
     """Push the image in a `docker save` archive."""
     subprocess.run(
-        ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
-        + [f"docker-archive:{archive}", f"docker://{reference}"],
+        [
+            *("skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"),
+            *(f"docker-archive:{archive}", f"docker://{reference}"),
+        ],
         check=True,
         capture_output=True,
     )
