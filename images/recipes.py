@@ -13,7 +13,7 @@ __all__ = ["RECIPES", "Origin", "Recipe", "content_hash", "copy_inputs", "input_
 
 ROOT = Path(__file__).parents[1]
 
-FORMAT = 1
+FORMAT = 2
 """Part of every hash: raised when images are built differently from the same files."""
 
 NEVER = frozenset({"__pycache__"})
