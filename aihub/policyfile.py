@@ -523,7 +523,7 @@ class NodeRequirementModel(Model):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.operator in ("Gt", "Lt") and (len(self.values) != 1 or not re.fullmatch("[0-9]+", self.values[0])):
+        if self.operator in ("Gt", "Lt") and (len(self.values) != 1 or not re.fullmatch("[0-9]{1,18}", self.values[0])):
             raise _disagreement(f"needs one whole number as its value, for operator {self.operator}")
         _check_values(self)
         return self

@@ -474,6 +474,12 @@ SHAPE = [
     case(required("{key: a, operator: In}"), "disagreement", EXPRESSION, name="In without values"),
     case(required("{key: a, operator: Exists, values: [b]}"), "disagreement", EXPRESSION, name="Exists with values"),
     case(required('{key: a, operator: Gt, values: ["1", "2"]}'), "disagreement", EXPRESSION, name="Gt with two values"),
+    case(
+        required(f'{{key: a, operator: Gt, values: ["{10**18}"]}}'),
+        "disagreement",
+        EXPRESSION,
+        name="Gt than more than 64 bits can hold",
+    ),
     case(required("{key: a, operator: Lt, values: [many]}"), "disagreement", EXPRESSION, name="Lt without a number"),
     case(required("{key: a, operator: In, values: [b c]}"), "label", f"{EXPRESSION}.values[0]"),
     case(
