@@ -6,11 +6,11 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
 
-.PHONY: help run test test-all lint types contracts screenshots clean messages mutants bench docs images lock wheel
+.PHONY: help run test test-cluster test-all cluster-up cluster-down lint types contracts screenshots clean messages mutants bench docs images lock wheel
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.local ## run a hub on this machine, http://127.0.0.1:8000
 	@exec $(BIN)/aihub run --state-dir $(STATE) $(ARGS)
@@ -18,6 +18,17 @@ run: .venv/.local ## run a hub on this machine, http://127.0.0.1:8000
 test: .venv/.dev ## all tests that need neither root nor a cluster, browser tests included
 	@$(BIN)/python -m tests.browsers
 	@exec $(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
+
+test-cluster: .venv/.dev ## the core of the tests on Kubernetes: on KUBECONFIG's, else kind's, else (root, Linux) a node of this machine
+	@$(BIN)/python -m tests.browsers
+	@$(BIN)/python -m tests.cluster.rig tools
+	@exec $(BIN)/python -m pytest -m "cluster and not slow" $(ARGS) tests/cluster
+
+cluster-up: .venv/.dev ## start a cluster that stays; eval "$$(make -s cluster-up)" sets KUBECONFIG
+	@exec $(BIN)/python -m tests.cluster.rig up
+
+cluster-down: .venv/.dev ## take it down without a trace
+	@exec $(BIN)/python -m tests.cluster.rig down
 
 test-all: .venv/.dev ## the long tests too
 	@$(BIN)/python -m tests.browsers

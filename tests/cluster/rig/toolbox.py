@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aihub"
+_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+CACHE = Path(os.environ.get("AIHUB_CACHE") or _HOME / "aihub")
 """Everything that is kept from run to run."""
 
 SOURCES = Path(__file__).parents[1] / "build"
