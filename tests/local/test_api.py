@@ -14,6 +14,7 @@ from jupyterhub.apihandlers.base import APIHandler
 from tornado.web import RequestHandler, StaticFileHandler
 
 from aihub.handlers import routes
+from aihub.handlers.sign_in import PersonaSignIn
 from aihub.openapi import document
 from tests.local.people import Meet, Someone, meeting
 from tests.local.rig import Rig
@@ -260,7 +261,7 @@ def matrix() -> list[tuple[str, str]]:
     Left out are files that anybody may read, and the preflight of the hub's own API, which answers with nothing.
     """
     found = []
-    for pattern, handler, *_ in routes():
+    for pattern, handler, *_ in [(r"/login", PersonaSignIn), *routes()]:
         if issubclass(handler, StaticFileHandler):
             continue
         path = re.sub(r"\(\[\^/\][+*]\)", "student" if "users" in pattern else "course", pattern)
