@@ -245,6 +245,8 @@ def _server(base: Mapping[str, Any], plan: Plan, image: str, settings: PodSettin
     how = "args" if start.command == StartAdapter().command else "command"
     return {
         "workingDir": start.home,
+        # The last lines that a server wrote reach its person without the right to read logs.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         **base,
         "name": SERVER_CONTAINER,
         "image": image,
