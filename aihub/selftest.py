@@ -32,6 +32,7 @@ __all__ = ["Answer", "Failure", "Web", "account", "examine", "hub_lives", "pages
 TIMEOUT = 30.0
 """Seconds for one answer: the hub answers a start after 10, and keeps progress alive every 8."""
 STOP_TIMEOUT = 120.0
+PAUSE = 1.0
 SERVER = "helm-test"
 
 NEEDED = (
@@ -220,7 +221,7 @@ def _end(proxy: Web, user: str, place: str, until: float, clock: Callable[[], fl
         if clock() > until:
             raise Failure("the server was told to stop and did not: read the log of the hub's pod")
         proxy.send(place, {"remove": True}, "DELETE")
-        time.sleep(1)
+        time.sleep(PAUSE)
 
 
 def _sentence(answer: Answer) -> str:

@@ -19,29 +19,13 @@ from tests.cluster.rig.cluster import Cluster, CommandFailed
 from tests.cluster.rig.toolbox import KUBECONFORM, ensure
 
 RENDERS: dict[str, tuple[Path, ...]] = {"default": (), "everything": (EVERYTHING,), **{e.stem: (e,) for e in EXAMPLES}}
-KINDS = set(
-    [
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "ConfigMap",
-        "DaemonSet",
-        "Deployment",
-        "Ingress",
-        "Job",
-        "LimitRange",
-        "Namespace",
-        "NetworkPolicy",
-        "PersistentVolumeClaim",
-        "Pod",
-        "PodDisruptionBudget",
-        "PriorityClass",
-        "ResourceQuota",
-        "Role",
-        "RoleBinding",
-        "Service",
-        "ServiceAccount",
-    ]
-)
+KINDS = {
+    *("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"),
+    *("Deployment", "DaemonSet", "Job", "Pod", "PodDisruptionBudget", "PriorityClass"),
+    *("Service", "Ingress", "NetworkPolicy"),
+    *("Namespace", "LimitRange", "ResourceQuota"),
+    *("ConfigMap", "PersistentVolumeClaim"),
+}
 """What the chart makes. An HTTPRoute beside: an API server does not know it by itself."""
 
 
