@@ -19,9 +19,9 @@ import pytest
 
 from tests.cluster.rig import cgroups, network
 from tests.cluster.rig.cluster import GPU, Cluster, source
-from tests.cluster.rig.layout import MARK, Layout
+from tests.cluster.rig.layout import MARK, NODE, Layout
 from tests.cluster.rig.manifests import PAUSE_IMAGE
-from tests.cluster.rig.node import ROOT, Record, read_record
+from tests.cluster.rig.node import ROOT, NodeFailed, Record, frozen, read_record
 from tests.cluster.rig.toolbox import KUBERNETES, program
 
 SECURE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -374,6 +374,25 @@ def test_a_node_starts_over_what_a_killed_one_left_in_twenty_seconds(machine: Ma
     print(f"A second node was ready after {taken:.1f} s.")
     assert "No resources" in machine.kubectl("get", "pods", "--ignore-not-found") or not machine.kubectl("get", "pods")
     assert taken < 20
+
+
+@pytest.mark.slow
+def test_a_component_hangs_and_goes_on(machine: Machine) -> None:
+    def ready() -> str:
+        return machine.kubectl("get", "node", NODE, "--output=jsonpath={.status.conditions[?(@.type=='Ready')].status}")
+
+    def wait_for(status: str) -> None:
+        end = time.monotonic() + 90
+        while ready() != status:
+            assert time.monotonic() < end, f"the node never became {status}"
+            time.sleep(1)
+
+    machine.rig("up")
+    with frozen(machine.layout, "kubelet"):
+        wait_for("Unknown")
+    wait_for("True")
+    with pytest.raises(NodeFailed, match="no kubelet-of-another runs"), frozen(machine.layout, "kubelet-of-another"):
+        pass
 
 
 REMOVALS: dict[str, tuple[str, set[str], str]] = {

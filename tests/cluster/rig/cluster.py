@@ -112,6 +112,14 @@ class Cluster:
         """
         return slow_registry(self.registry, rate)
 
+    def frozen(self, component: str) -> AbstractContextManager[None]:
+        """Let `kubelet`, `kube-apiserver` or another component of this machine's node hang.
+
+        Raises:
+            NodeFailed: the cluster is not a node of this machine.
+        """
+        return node.frozen(default_layout(), component)
+
     def until(self, look: Callable[[], T], seconds: float, every: float = 0.2) -> T:
         """The first answer that is true. Failing commands and failing asserts count as not yet.
 

@@ -15,6 +15,9 @@ BRIDGE = "aihub0"
 SINK = "aihub1"
 """An empty bridge: Service addresses are routed to it, so that none ever leaves the machine."""
 
+FORWARD = "CNI-AIHUB-FORWARD"
+"""The chain that lets pods be reached and reach others; it goes with the plugins' chains."""
+
 SETTINGS = (
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
@@ -42,6 +45,10 @@ def raise_network() -> None:
     _ip("link", "add", SINK, "type", "bridge")
     _ip("link", "set", SINK, "up")
     _ip("route", "add", SERVICES, "dev", SINK, "src", GATEWAY)
+    # Docker lets the machine forward nothing but its own packets.
+    accept = [f"-A {FORWARD} {side} {BRIDGE} -j ACCEPT" for side in ("-i", "-o")]
+    for rule in (f"-N {FORWARD}", *accept, f"-I FORWARD -j {FORWARD}"):
+        _run("iptables", "--wait", *rule.split())
     write_settings({"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"})
 
 
@@ -140,6 +147,10 @@ def _ports(bridge: str) -> list[str]:
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
-    answer = subprocess.run(["ip", *arguments], text=True, check=False, capture_output=True)
+    _run("ip", *arguments, check=check)
+
+
+def _run(*command: str, check: bool = True) -> None:
+    answer = subprocess.run(command, text=True, check=False, capture_output=True)
     if check and answer.returncode != 0:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {answer.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(command)}: {answer.stderr.strip()}")

@@ -113,13 +113,11 @@ def up(layout: Layout, owner: IO[bytes] | int | None = None) -> None:
         layout.logs.mkdir()
         layout.data.mkdir()
         keeper = _start_keeper(layout, lock, owner)
-    end = time.monotonic() + READY_WITHIN
-    while not layout.ready.exists():
-        if keeper.poll() is not None or time.monotonic() > end:
-            down(layout)
-            said = (layout.logs / "keeper.log").read_text()
-            raise NodeFailed(f"the node did not come up; see {layout.logs}:\n{said}")
-        time.sleep(0.05)
+    try:
+        _wait_for_keeper(layout, keeper)
+    except BaseException:  # Ctrl-C too: whoever asked for the node does not get it
+        down(layout)
+        raise
 
 
 def down(layout: Layout) -> None:
@@ -153,6 +151,29 @@ def clean(layout: Layout) -> None:
     layout.record.unlink()
 
 
+@contextlib.contextmanager
+def frozen(layout: Layout, component: str) -> Iterator[None]:
+    """Let a component of the node hang, as on a machine that is lost; it goes on afterwards.
+
+    Args:
+        layout: the node's.
+        component: the name of the program, for example `kubelet` or `kube-apiserver`.
+
+    Raises:
+        NodeFailed: it does not run here.
+    """
+    found = [process for process in _processes(layout) if process.name() == component[:15]]
+    if not found:
+        raise NodeFailed(f"no {component} runs on this machine")
+    for process in found:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in found:
+            process.resume()
+
+
 def _take(lock: IO[str], layout: Layout) -> None:
     """Take the lock; wait for an earlier node that is just going."""
     end = time.monotonic() + 30
@@ -181,6 +202,15 @@ def _start_keeper(layout: Layout, lock: IO[str], owner: IO[bytes] | int | None) 
             start_new_session=True,
             env={**os.environ, "AIHUB_TEST_OWNED": "1" if owner is not None else ""},
         )
+
+
+def _wait_for_keeper(layout: Layout, keeper: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + READY_WITHIN
+    while not layout.ready.exists():
+        if keeper.poll() is not None or time.monotonic() > end:
+            said = (layout.logs / "keeper.log").read_text()
+            raise NodeFailed(f"the node did not come up; see {layout.logs}:\n{said}")
+        time.sleep(0.05)
 
 
 def _wait_for_end(record: Record, seconds: float) -> None:

@@ -93,9 +93,9 @@ class SlowRegistry:
         """Take as long as `size` bytes take on the line. A new rate counts from the next tenth of a second."""
         async with self.line:
             left = float(size)
-            while self.rate is not None and left > 0:
-                await asyncio.sleep(min(0.1, left / self.rate))
-                left -= 0.1 * self.rate
+            while (rate := self.rate) is not None and left > 0:
+                await asyncio.sleep(min(0.1, left / rate))
+                left -= 0.1 * rate
             self.served += size
 
 
