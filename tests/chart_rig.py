@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.rig.toolbox import HELM, ensure
+from tests.cluster.rig.toolbox import HELM, Tool, ensure
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "aihub"
@@ -27,22 +27,28 @@ class HelmError(Exception):
     """Helm refused; the text is what it said."""
 
 
-def helm(*arguments: str | Path, text: str = "") -> str:
+def helm(*arguments: str | Path, text: str = "", tool: Tool = HELM) -> str:
     """What helm prints. Raises HelmError."""
-    command = [str(ensure(HELM) / "helm"), *map(str, arguments)]
+    command = [str(ensure(tool) / tool.programs[0]), *map(str, arguments)]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise HelmError(done.stderr)
     return done.stdout
 
 
-def render(*files: Path, values: Mapping[str, Any] | None = None, chart: Path = CHART, **options: str) -> str:
-    """The manifests of the release aihub in the namespace aihub, `values` over `files` over the defaults."""
-    arguments: list[str | Path] = ["template", options.get("release", "aihub"), chart, "--kube-version", KUBERNETES]
-    arguments += ["--namespace", options.get("namespace", "aihub")]
+def render(
+    *files: Path,
+    values: Mapping[str, Any] | None = None,
+    chart: Path = CHART,
+    release: str = "aihub",
+    namespace: str = "aihub",
+    tool: Tool = HELM,
+) -> str:
+    """The manifests of a release, `values` over `files` over the defaults. Raises HelmError."""
+    arguments: list[str | Path] = ["template", release, chart, "--kube-version", KUBERNETES, "--namespace", namespace]
     for file in files:
         arguments += ["--values", file]
-    return helm(*arguments, "--values", "-", text=yaml.safe_dump(dict(values or {})))
+    return helm(*arguments, "--values", "-", text=yaml.safe_dump(dict(values or {})), tool=tool)
 
 
 def objects(manifests: str) -> list[Object]:

@@ -33,6 +33,7 @@ from tests.chart_rig import (
     read,
     render,
 )
+from tests.cluster.rig.toolbox import HELM4
 from tests.test_chart import KNOWN
 
 pytestmark = pytest.mark.cluster
@@ -389,3 +390,19 @@ def test_two_releases_share_no_object_of_the_cluster() -> None:
 
 _PRIORITY: Object = {"scheduling": {"podPriority": {"enabled": True}}}
 _WIDE = {"ClusterRole", "ClusterRoleBinding", "PriorityClass", "Namespace"}
+
+
+# --- helm 4 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RENDERS)
+def test_helm_4_makes_the_same(name: str, rendered: dict[str, str]) -> None:
+    again = render(*RENDERS[name], tool=HELM4)
+    assert objects(again) == objects(rendered[name])
+
+
+@pytest.mark.slow
+def test_helm_4_refuses_in_the_same_words() -> None:
+    with pytest.raises(HelmError, match="additional properties 'hubb' not allowed"):
+        render(values={"hubb": {}}, tool=HELM4)
