@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,9 +64,18 @@ def images(cluster: Cluster) -> dict[str, str]:
 def release(
     cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
-    """The release that tests share. Leave it as you found it: stop the servers you start."""
+    """The release that tests share. Leave it as you found it: stop the servers you start.
+
+    AIHUB_TEST_NAMESPACE and AIHUB_TEST_PORT let several runs have one each on the same cluster.
+    """
     cluster.gpus(4)
-    shared = Release(cluster, tmp_path_factory.mktemp("release"), images=images)
+    shared = Release(
+        cluster,
+        tmp_path_factory.mktemp("release"),
+        images=images,
+        namespace=os.environ.get("AIHUB_TEST_NAMESPACE", "aihub"),
+        port=int(os.environ.get("AIHUB_TEST_PORT", "30080")),
+    )
     shared.remove()
     shared.install()
     yield shared

@@ -1,4 +1,4 @@
-"""A release of the chart on the cluster of the tests: installed, reached, signed in to, taken away."""
+"""A hub on the cluster of the tests, signed in to; a release of the chart: installed, reached, taken away."""
 
 from __future__ import annotations
 
@@ -62,7 +62,79 @@ def policy(images: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-class Release:
+class Hub:
+    """A hub on the cluster of the tests, as people reach it; user servers run in the namespace `users`."""
+
+    cluster: Cluster
+    users: str
+    port: int
+    passwords: dict[str, str]
+    clients: list[httpx.Client]
+
+    @property
+    def url(self) -> str:
+        """The address of the pages: a port on loopback."""
+        return f"http://127.0.0.1:{self.port}"
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def answers(self) -> bool:
+        """Whether the sign-in page comes."""
+        try:
+            return httpx.get(f"{self.url}/hub/login", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def password(self, person: str) -> str:
+        """What this person signs in with."""
+        return self.passwords["adminPassword" if person == "root" else "userPassword"]
+
+    def sign_in(self, persona: str) -> httpx.Client:
+        """A signed-in client for pages and API; it knows the hub's address and XSRF header."""
+        client = self._client()
+        field = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("input", attrs={"name": "username"})
+        form = field.find_parent("form") if field else None
+        assert form is not None, "the sign-in page asks for no name"
+        hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
+        data = {**hidden, "username": persona, "password": self.password(persona)}
+        client.post(str(form["action"]), data=data)
+        client.get("/hub/home")
+        xsrf = {c.path: c.value or "" for c in client.cookies.jar if c.name == "_xsrf"}
+        client.headers["X-XSRFToken"] = xsrf.get("/hub/", "")
+        who = client.get("/hub/api/user")
+        assert who.is_success, f"{persona} could not sign in: {who.text}"
+        assert who.json()["name"] == persona
+        return client
+
+    def with_token(self, client: httpx.Client, persona: str) -> httpx.Client:
+        """A client with a fresh API token of the person signed in with `client`."""
+        answer = client.post(f"/hub/api/users/{persona}/tokens", json={"note": "test"})
+        assert answer.status_code == 201, answer.text
+        api = self._client()
+        api.headers["Authorization"] = f"token {answer.json()['token']}"
+        return api
+
+    def _client(self) -> httpx.Client:
+        self.clients.append(httpx.Client(base_url=self.url, follow_redirects=True, timeout=60))
+        return self.clients[-1]
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def servers(self) -> list[dict[str, Any]]:
+        """The pods of user servers."""
+        selector = "--selector=app.kubernetes.io/component=user-server"
+        found: list[dict[str, Any]] = self.cluster.get("pods", "--namespace", self.users, selector)["items"]
+        return found
+
+    def server(self, person: str) -> dict[str, Any]:
+        """The one pod of this person."""
+        (pod,) = (
+            each for each in self.servers() if each["metadata"]["annotations"]["aihub.io/owner"].endswith(f"/{person}")
+        )
+        return pod
+
+
+class Release(Hub):
     """One release in a namespace of its own; user servers run in `<namespace>-users`."""
 
     def __init__(
@@ -89,11 +161,6 @@ class Release:
             "rbac": {"readNodes": True},
             "aihub": policy({"base:1": images["singleuser-base"]}),
         }
-
-    @property
-    def url(self) -> str:
-        """The address of the pages: a NodePort on loopback."""
-        return f"http://127.0.0.1:{self.port}"
 
     # --- helm --------------------------------------------------------------------------------------------------------
 
@@ -148,48 +215,6 @@ class Release:
             client.close()
         self.cluster.kubectl("delete", "namespace", self.users, self.namespace, "--ignore-not-found")
 
-    # --- people ------------------------------------------------------------------------------------------------------
-
-    def answers(self) -> bool:
-        """Whether the sign-in page comes."""
-        try:
-            return httpx.get(f"{self.url}/hub/login", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def password(self, person: str) -> str:
-        """What this person signs in with."""
-        return self.passwords["adminPassword" if person == "root" else "userPassword"]
-
-    def sign_in(self, persona: str) -> httpx.Client:
-        """A signed-in client for pages and API; it knows the hub's address and XSRF header."""
-        client = self._client()
-        field = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("input", attrs={"name": "username"})
-        form = field.find_parent("form") if field else None
-        assert form is not None, "the sign-in page asks for no name"
-        hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
-        data = {**hidden, "username": persona, "password": self.password(persona)}
-        client.post(str(form["action"]), data=data)
-        client.get("/hub/home")
-        xsrf = {c.path: c.value or "" for c in client.cookies.jar if c.name == "_xsrf"}
-        client.headers["X-XSRFToken"] = xsrf.get("/hub/", "")
-        who = client.get("/hub/api/user")
-        assert who.is_success, f"{persona} could not sign in: {who.text}"
-        assert who.json()["name"] == persona
-        return client
-
-    def with_token(self, client: httpx.Client, persona: str) -> httpx.Client:
-        """A client with a fresh API token of the person signed in with `client`."""
-        answer = client.post(f"/hub/api/users/{persona}/tokens", json={"note": "test"})
-        assert answer.status_code == 201, answer.text
-        api = self._client()
-        api.headers["Authorization"] = f"token {answer.json()['token']}"
-        return api
-
-    def _client(self) -> httpx.Client:
-        self.clients.append(httpx.Client(base_url=self.url, follow_redirects=True, timeout=60))
-        return self.clients[-1]
-
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def said(self) -> str:
@@ -202,19 +227,6 @@ class Release:
             return self.kubectl(*arguments)
         except CommandFailed as error:
             return str(error)
-
-    def servers(self) -> list[dict[str, Any]]:
-        """The pods of user servers."""
-        selector = "--selector=app.kubernetes.io/component=user-server"
-        found: list[dict[str, Any]] = self.cluster.get("pods", "--namespace", self.users, selector)["items"]
-        return found
-
-    def server(self, person: str) -> dict[str, Any]:
-        """The one pod of this person."""
-        (pod,) = (
-            each for each in self.servers() if each["metadata"]["annotations"]["aihub.io/owner"].endswith(f"/{person}")
-        )
-        return pod
 
 
 def _image(pinned: str) -> dict[str, str]:
