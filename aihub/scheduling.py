@@ -125,7 +125,7 @@ def _compared(own: str | None, wanted: Sequence[str]) -> int:
 
 def _number(text: str) -> int | None:
     """A number as Go's `strconv.ParseInt(text, 10, 64)` reads it."""
-    if not re.fullmatch(r"[+-]?[0-9]{1,63}", text, re.ASCII):  # a label has no more characters
+    if not re.fullmatch(r"[+-]?[0-9]{1,63}", text):  # a label has no more characters
         return None
     number = int(text)
     return number if -(2**63) <= number < 2**63 else None

@@ -65,6 +65,12 @@ def test_how_many_fit(
     assert availability_for(profile, facts, count=count) == Availability(*expected, as_of=NOW)
 
 
+def test_a_pool_is_named_beside_the_numbers_of_the_machines() -> None:
+    full = machine(8, gpus=4, free=room(8, gpus=0))
+    pools = (Pool("p", machine(8, gpus=1), 60),)
+    assert availability_for(GPUS, Facts(NOW, machines=(full,)), pools) == Availability(0, 4, 0, 4, NOW, "p", 60)
+
+
 def test_only_machines_that_it_may_run_on_count() -> None:
     placed = replace(GPUS, placement=Placement({"gpus": "2"}))
     facts = Facts(NOW, machines=(machine(8, gpus=4), machine(8, gpus=2)))

@@ -86,6 +86,7 @@ def test_every_label_of_the_node_selector_is_there(selector: dict[str, str], hol
         pytest.param("Lt", ("3",), "3", False, id="Lt, equal"),
         pytest.param("Lt", ("3",), None, False, id="Lt, no label"),
         pytest.param("Lt", ("-9223372036854775808",), "-9223372036854775809", False, id="Lt, beyond 64 bits"),
+        pytest.param("Lt", ("0",), "-9223372036854775808", True, id="Lt, the smallest of 64 bits"),
         pytest.param("Near", ("3",), "3", False, id="no such operator"),
     ],
 )
@@ -175,6 +176,11 @@ def test_what_does_not_depend_on_the_machine_excludes_none(affinity: dict[str, A
 def test_a_toleration_matches_a_taint(toleration: dict[str, Any], holds: bool) -> None:
     assert tolerates((toleration,), GPU) is holds
     assert can_hold(machine(GPU), Placement(tolerations=(toleration,))) is holds
+
+
+def test_a_toleration_without_a_value_is_for_a_taint_without_one() -> None:
+    assert tolerates(({"key": "spot"},), Taint("spot"))
+    assert tolerates(({"key": "spot", "operator": "Equal", "value": ""},), Taint("spot"))
 
 
 @pytest.mark.parametrize(

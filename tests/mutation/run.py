@@ -23,6 +23,8 @@ REQUIRED = 0.9
 SUPPORT = ("__init__.py", "oracle.py", "strategies.py", "ledger_rig.py", "mutation/__init__.py", "mutation/profile.py")
 TESTS: Mapping[str, tuple[str, ...]] = {
     "policy": ("test_policy.py", "test_policy_properties.py"),
+    "capacity": ("test_capacity.py", "test_policy.py"),
+    "scheduling": ("test_scheduling.py",),
     "quota": ("test_quota.py",),
     "ledger": ("test_ledger.py", "test_ledger_machine.py"),
 }
