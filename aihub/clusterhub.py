@@ -15,10 +15,12 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from aihub import hub
 from aihub.app import AIHub
+from aihub.auth import SignInMethodError
 from aihub.chart import Settings
 from aihub.cluster import ClusterSite
-from aihub.errors import StoreError
+from aihub.errors import PolicyFileError, StoreError
 from aihub.kube import Kube
+from aihub.passwords import PasswordError
 
 __all__ = ["ClusterHub", "serve"]
 
@@ -44,6 +46,18 @@ class ClusterHub(JupyterHub):
         adopted = {each.launched.entry.id for each in spawners if each.server and each.launched}
         self._opening = asyncio.create_task(self._open(aihub, adopted))
         await asyncio.wait([self._opening], timeout=REBUILD_PATIENCE)
+
+    async def launch_instance_async(self, argv: list[str] | None = None) -> None:
+        """Start the hub; what its operator has to mend is one line in the log, not a traceback."""
+        try:
+            await self.initialize(argv)
+            await self.start()
+        except (PasswordError, PolicyFileError, SignInMethodError, StoreError) as error:
+            self.log.critical("The hub cannot start: %s", error)
+            self.exit(1)
+        except Exception:
+            self.log.exception("The hub cannot start")
+            self.exit(1)
 
     async def _open(self, aihub: AIHub, adopted: Collection[str]) -> None:
         """Rebuild the ledger, however long the database is away: until then every start is refused with a reason."""
