@@ -36,8 +36,6 @@ from tests.chart_rig import (
 from tests.cluster.rig.toolbox import HELM4
 from tests.test_chart import KNOWN
 
-pytestmark = pytest.mark.cluster
-
 RENDERS: dict[str, tuple[Path, ...]] = {"default": (), "everything": (EVERYTHING,), **{e.stem: (e,) for e in EXAMPLES}}
 
 

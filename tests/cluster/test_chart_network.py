@@ -15,8 +15,6 @@ import yaml
 from tests.chart_rig import CHART, EVERYTHING, objects, read, render
 from tests.cluster.rig.toolbox import CYCLONUS, ensure
 
-pytestmark = pytest.mark.cluster
-
 Peer = dict[str, Any]
 
 
