@@ -114,6 +114,9 @@ _EVENTS = {
     "FailedCreatePodSandBox": (Reason.START_FAILED, _HEALS),
 }
 
+# As the scheduler's plugin VolumeBinding writes it; in other words it would be one more reason not to find a machine.
+_UNBOUND = "unbound immediate PersistentVolumeClaims"
+
 
 def obstacle(pod: Document, events: Collection[Document], *, image: str, profile: str) -> Obstacle | None:
     """What keeps the start of `pod` from going on; None where nothing is known to.
@@ -126,6 +129,9 @@ def obstacle(pod: Document, events: Collection[Document], *, image: str, profile
     if scheduled.get("reason") != "Unschedulable":
         return None
     problem = str(scheduled.get("message", ""))
+    if _UNBOUND in problem:
+        # No machine helps: nobody has made the volume of a claim.
+        return Obstacle(Refusal(Reason.STORAGE_UNUSABLE, {"path": "", "problem": problem}), _HEALS)
     return Obstacle(Refusal(Reason.UNSCHEDULABLE, {"profile": profile, "problem": problem}), _HEALS, machine=True)
 
 
