@@ -88,7 +88,7 @@ def meet(release: Release) -> Meet:
     return meeting(release)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
     """The one Chromium of the browser tests; every test opens a context of its own in it."""
     path = pytestconfig.stash[CHROMIUM]
