@@ -14,6 +14,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlparse
 
+from jupyterhub.spawner import Spawner
 from kubespawner import KubeSpawner
 from traitlets import Float
 
@@ -60,6 +61,8 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
     appear_deadline = Float(30.0, min=1, config=True, help="Seconds until a scheduler has looked at a new pod.")
 
     stages = STAGES
+    look_every = LOOK
+    clock = staticmethod(time.monotonic)
     pod_uid = ""
     exit_status: int | None = None
     _creating: asyncio.Future[Document] | None = None
@@ -101,7 +104,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
                 pod = await self._seen(pod)
                 if following.look(pod, events, healthy=view.problem is None):
                     break
-                await view.change(LOOK)
+                await view.change(self.look_every)
             url: str = self._get_pod_url(pod)
             await self._answering(url)
         return url
@@ -120,10 +123,15 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         return pods.pod(base, admission, self.site.identity, self.site.pod_settings)
 
     def get_env(self) -> dict[str, str]:
-        """KubeSpawner's environment, and how often the server says whether it is in use."""
-        env: dict[str, str] = super().get_env()
+        """KubeSpawner's environment, the hub's own part above what admins set (upstream.md 10)."""
+        hub = Spawner.get_env(self)
         idle = self.launched.idle.stop_after if self.launched else None
-        return {**env, "JUPYTERHUB_ACTIVITY_INTERVAL": str(activity_interval(idle))}
+        return {
+            **super().get_env(),
+            **{name: value for name, value in hub.items() if name.startswith(("JPY_", "JUPYTERHUB_"))},
+            # How often the server says whether it is in use.
+            "JUPYTERHUB_ACTIVITY_INTERVAL": str(activity_interval(idle)),
+        }
 
     async def _seen(self, pod: Document) -> Document:
         """The pod as it is now. Raises RefusedError when it went away."""
@@ -137,8 +145,8 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
 
     async def _answering(self, url: str) -> None:
         """Wait until the server listens. Raises RefusedError when it ends before that, or takes too long."""
-        address, until = urlparse(url), time.monotonic() + self.answer_deadline
-        while time.monotonic() < until:
+        address, until = urlparse(url), self.clock() + self.answer_deadline
+        while self.clock() < until:
             pod = await self._seen({"metadata": {}})
             refusal = _early_end(pod, self.name) if pod["metadata"] else None
             if refusal is not None:
@@ -256,7 +264,7 @@ class _Following:
     def __init__(self, spawner: AIHubSpawner, plan: Plan, progress: Progress) -> None:
         self._spawner, self._plan, self._progress = spawner, plan, progress
         self._blocked: tuple[Reason, float] | None = None
-        self._since = self._looked = time.monotonic()
+        self._since = self._looked = spawner.clock()
 
     def look(self, pod: Document, events: Collection[Document], *, healthy: bool) -> bool:
         """Whether the server's container is ready. Raises RefusedError when the start cannot go on.
@@ -266,7 +274,7 @@ class _Following:
         refusal = _early_end(pod, self._spawner.name)
         if refusal is not None:
             raise RefusedError(refusal)
-        stage, now = stage_of(pod, events), time.monotonic()
+        stage, now = stage_of(pod, events), self._spawner.clock()
         self._enter(stage)
         if stage == "ready":
             return True
@@ -285,10 +293,10 @@ class _Following:
         for passed in STAGES[now + 1 : index + 1]:
             if passed != STAGES[-1]:
                 self._progress.enter(passed)
-                self._since = time.monotonic()
+                self._since = self._spawner.clock()
 
     def _check(self, found: Obstacle | None, stage: str, *, gated: bool) -> None:
-        now = time.monotonic()
+        now = self._spawner.clock()
         if found is None:
             self._blocked = None
         elif self._blocked is None or self._blocked[0] is not found.refusal.reason:
