@@ -18,7 +18,7 @@ from typing import Any
 
 from aihub import nodes, pods
 from aihub.app import Seen
-from aihub.chart import Settings
+from aihub.chart import Settings, SingleuserSettings
 from aihub.config import Loaded
 from aihub.denials import refusal_of
 from aihub.errors import KubeError, Reason, Refusal, RefusedError
@@ -28,6 +28,8 @@ from aihub.ledger import Entry, HeldClaim, Phase, Room
 from aihub.plan import Plan
 from aihub.podstate import being_deleted, uid_of
 from aihub.policy import Policy
+from aihub.profiles import Placement
+from aihub.scheduling import open_to_all
 from aihub.storage import Claim
 
 __all__ = ["ClusterSite", "Document", "Unknown"]
@@ -82,6 +84,16 @@ class Namespace:
         """Follow no longer."""
         for task in self._tasks:
             task.cancel()
+
+
+def common_placement(singleuser: SingleuserSettings) -> Placement:
+    """Where all user servers may run, as the chart's values say it; profiles add to it."""
+    extra = singleuser.extra_pod_spec
+    return Placement(
+        node_selector={**singleuser.node_selector, **extra.get("nodeSelector", {})},
+        tolerations=(*singleuser.tolerations, *extra.get("tolerations", ())),
+        affinity=extra.get("affinity", {}),
+    )
 
 
 class ClusterSite:
@@ -177,7 +189,8 @@ class ClusterSite:
         version = (self._node_version, *(each.version for each in self._namespaces.values()))
         if self._machines is None or self._machines[0] != version:
             running = [pod for each in self._namespaces.values() for pod in each.pods.objects.values()]
-            self._machines = version, nodes.machines(list(self._nodes.objects.values()), running)
+            every = nodes.machines(list(self._nodes.objects.values()), running)
+            self._machines = version, open_to_all(every, common_placement(self.settings.singleuser))
         return self._machines[1], datetime.now(UTC) - timedelta(seconds=self._nodes.age)
 
     def unresolved(self, policy: Policy) -> Mapping[str, bool]:

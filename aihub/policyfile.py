@@ -1052,7 +1052,9 @@ class PoolModel(Model):
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, title="Labels", description="Its labels, as node selectors and affinities see them."
     )
-    taints: list[TaintModel] = Field(default_factory=list, title="Taints", description="Its taints.")
+    taints: list[TaintModel] = Field(
+        default_factory=list, title="Taints", description="Its taints, without those that all user servers tolerate."
+    )
     starts_within: Duration | None = Field(
         default=None, title="Starts within", description="How long a new machine takes at most, as people are told."
     )

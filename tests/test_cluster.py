@@ -426,6 +426,17 @@ async def test_machines_are_known_where_the_role_allows_it(tmp_path: Path, fake:
         await until(lambda: (rig.site.machines()[0] or ())[0].free["cpu"] == 7)
 
 
+async def test_machines_that_no_user_server_may_run_on_do_not_count(tmp_path: Path, fake: FakeKube) -> None:
+    labels, taints = {"pool": "users"}, [{"key": "users", "effect": "NoSchedule"}]
+    fake.put("/api/v1/nodes", NODE)
+    fake.put("/api/v1/nodes", {**NODE, "metadata": {"name": "n2", "labels": labels}, "spec": {"taints": taints}})
+    common = {"nodeSelector": labels, "extraPodSpec": {"tolerations": [{"key": "users", "operator": "Exists"}]}}
+    async with rig_of(tmp_path, fake=fake, readNodes=True, singleuser=common) as rig:
+        await until(lambda: rig.site.machines()[0])
+        machines, _ = rig.site.machines()
+        assert [(each.name, each.taints) for each in machines or ()] == [("n2", ())]
+
+
 async def test_machines_are_unknown_where_it_does_not(rig: Rig, tmp_path: Path) -> None:
     assert rig.site.machines() == (None, None)
     assert rig.fake.count("GET", "/nodes") == 0
