@@ -28,6 +28,9 @@ NAME = "org.opencontainers.image.ref.name"
 """The annotation that names an image in an OCI layout."""
 
 
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
 class CannotBuild(Exception):
     """Images cannot be built or pushed; the text says why and what to do."""
 
@@ -57,7 +60,7 @@ class Engine(Protocol):
         """Give the image one more tag."""
 
     def size(self, tag: str) -> int:
-        """Bytes of all layers, uncompressed."""
+        """Bytes of all layers, uncompressed, to three digits."""
 
     def push(self, tag: str, reference: str) -> str:
         """Push the image to a registry; returns the digest of its manifest, "sha256:…"."""
@@ -135,9 +138,9 @@ class Buildah:
         with alone(self.cache, "archive"):
             if not self._archived(tag):
                 return False
-            # Pulled under the archive's own name, which is of no use to a Dockerfile.
-            image = self._buildah("pull", "--quiet", f"oci:{self.archive}:{_entry(tag)}").split()[-1]
-        self.name(image, tag)
+            # Buildah itself would name the image by the archive's path, and not every path is a name.
+            words = ["skopeo", "copy", "--quiet", f"oci:{self.archive}:{_entry(tag)}", f"containers-storage:{tag}"]
+            self.run(words, environ={"STORAGE_DRIVER": "overlay"})
         return True
 
     def build(self, dockerfile: Path, context: Path, tag: str, arguments: Mapping[str, str]) -> None:
@@ -167,9 +170,9 @@ class Buildah:
         self._buildah("tag", tag, new)
 
     def size(self, tag: str) -> int:
-        # In its storage layers are not compressed.
-        manifest = json.loads(json.loads(self._buildah("inspect", "--type", "image", tag))["Manifest"])
-        return sum(layer["size"] for layer in manifest["layers"])
+        # The manifest has the compressed sizes for an image from the archive; this list has three digits, uncompressed.
+        number, unit = str(json.loads(self._buildah("images", "--json", tag))[0]["size"]).split()
+        return int(float(number) * UNITS[unit.upper()])
 
     def push(self, tag: str, reference: str) -> str:
         with alone(self.cache, "archive"):
