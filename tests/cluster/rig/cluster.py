@@ -199,22 +199,36 @@ def borrowed() -> Iterator[Cluster]:
         yield given()
         return
     with _alone():
-        was_up = kind.is_up() if source() == "kind" else node.is_up(default_layout())
-        if was_up or source() == "kind":
-            cluster = bring_up()
-        else:
-            # A run that is killed closes the pipe, and the node goes.
-            reader, writer = os.pipe()
-            node.up(default_layout(), owner=reader)
-            os.close(reader)
-            cluster = _connect(default_layout().kubeconfig, REGISTRY)
+        if kind.is_up() if source() == "kind" else node.is_up(default_layout()):
+            yield bring_up()
+            return
+        with _made_by_kind() if source() == "kind" else _made_here() as kubeconfig:
+            yield _connect(kubeconfig, REGISTRY)
+
+
+@contextmanager
+def _made_by_kind() -> Iterator[Path]:
+    try:
+        yield kind.up()
+    finally:
+        kind.down()
+
+
+@contextmanager
+def _made_here() -> Iterator[Path]:
+    """A node that goes even if this process is killed: the pipe is closed then."""
+    layout = default_layout()
+    reader, writer = os.pipe()
+    try:
+        keeper = node.up(layout, owner=reader)
         try:
-            yield cluster
+            yield layout.kubeconfig
         finally:
-            if not was_up:
-                take_down()
-                if source() == "node":
-                    os.close(writer)
+            node.down(layout)
+            keeper.wait()
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import psutil
@@ -94,12 +95,12 @@ def is_up(layout: Layout) -> bool:
     return record is not None and record.alive() and layout.ready.exists()
 
 
-def up(layout: Layout, owner: IO[bytes] | int | None = None) -> None:
-    """Start a node and return when it is ready.
+def up(layout: Layout, owner: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a node; its keeper, once the node is ready.
 
     Args:
         layout: where it lives.
-        owner: the reading end of a pipe; the node goes when the writing end is closed. Without it the node stays.
+        owner: the reading end of a pipe; the node goes when the writing end is closed. Without one the node stays.
 
     Raises:
         NodeFailed: another node is there, or this one did not come up; the sentence names the logs.
@@ -116,8 +117,11 @@ def up(layout: Layout, owner: IO[bytes] | int | None = None) -> None:
     try:
         _wait_for_keeper(layout, keeper)
     except BaseException:  # Ctrl-C too: whoever asked for the node does not get it
-        down(layout)
+        keeper.terminate()
+        keeper.wait()
+        clean(layout)
         raise
+    return keeper
 
 
 def down(layout: Layout) -> None:
@@ -188,7 +192,7 @@ def _take(lock: IO[str], layout: Layout) -> None:
         time.sleep(0.2)
 
 
-def _start_keeper(layout: Layout, lock: IO[str], owner: IO[bytes] | int | None) -> subprocess.Popen[bytes]:
+def _start_keeper(layout: Layout, lock: IO[str], owner: int | None) -> subprocess.Popen[bytes]:
     # The keeper inherits the lock: it is held until the keeper is gone, however it goes.
     command = [sys.executable, "-m", "tests.cluster.rig.node", str(layout.root)]
     with (layout.logs / "keeper.log").open("wb") as log:
@@ -245,17 +249,14 @@ def _processes(layout: Layout) -> Iterator[psutil.Process]:
 
 def keep(layout: Layout, *, owned: bool) -> None:
     """Bring the node up, wait for the end, and undo everything."""
+    for number in ENDING:
+        signal.signal(number, _end)
     process = psutil.Process()
     folders = _missing_folders()
     record = Record(
         process.pid, process.create_time(), network.read_settings(), network.our_chains(), [str(f) for f in folders]
     )
     _write(layout.record, json.dumps(asdict(record)))
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker)
-    for number in (*ENDING, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
     node: subprocess.Popen[bytes] | None = None
     try:
         for folder in folders:
@@ -266,27 +267,28 @@ def keep(layout: Layout, *, owned: bool) -> None:
         node = _start_node(layout)
         _wait_until_ready(layout, node)
         layout.ready.touch()
-        print(_wait_for_reason(wake, node, owned=owned), flush=True)
+        print(_wait_for_reason(node, owned=owned), flush=True)
     finally:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.kill()
             node.wait()
         clean(layout)
 
 
-def _wait_for_reason(wake: int, node: subprocess.Popen[bytes], *, owned: bool) -> str:
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(f"Ended by {signal.Signals(number).name}.")
+
+
+def _wait_for_reason(node: subprocess.Popen[bytes], *, owned: bool) -> str:
     """Wait until the node has to go; why, in words."""
     with selectors.DefaultSelector() as waiting:
-        waiting.register(wake, selectors.EVENT_READ)
+        waiting.register(os.pidfd_open(node.pid), selectors.EVENT_READ)
         if owned:
             waiting.register(sys.stdin.fileno(), selectors.EVENT_READ)
-        while node.poll() is None:
-            for key, _ in waiting.select():
-                if key.fd != wake:
-                    return "The owner is gone."
-                if ended := set(os.read(wake, 64)) & set(map(int, ENDING)):
-                    return f"Ended by {signal.Signals(ended.pop()).name}."
-    return "The node broke."
+        waiting.select()
+    return "The owner is gone." if node.poll() is None else "The node broke."
 
 
 def _missing_folders() -> list[Path]:
