@@ -60,11 +60,11 @@ class ClusterHub(JupyterHub):
             self.exit(1)
 
     async def _open(self, aihub: AIHub, adopted: Collection[str]) -> None:
-        """Rebuild the ledger, however long the database is away: until then every start is refused with a reason."""
+        """Rebuild the ledger, whatever stands in the way: until then every start is refused with a reason."""
         while True:
             try:
                 await aihub.open(adopted)
-            except StoreError:
+            except Exception:
                 self.log.exception("The ledger cannot be rebuilt yet")
                 await asyncio.sleep(REBUILD_PATIENCE)
             else:
