@@ -46,7 +46,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "hub",
             ("images/builder.txt", "pyproject.toml", "README.md", "LICENSE", "config/demo", "aihub"),
-            "aihub version && python -c 'import aihub.cull, aihub.hub, jupyterhub.app, kubespawner, psycopg'",
+            "aihub hub --help && python -c 'import aihub.cull, aihub.hub, jupyterhub.app, kubespawner, psycopg'",
         ),
         Recipe(
             "proxy",
