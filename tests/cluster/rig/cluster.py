@@ -29,6 +29,9 @@ from tests.cluster.rig.registry import SlowRegistry, slow_registry
 from tests.cluster.rig.toolbox import CACHE, HELM, HELM4, KUBERNETES, Tool, program
 
 GPU = "nvidia.com/gpu"
+KWOK_NODE = "kwok.x-k8s.io/node"
+"""Annotation of nodes that kwok plays."""
+
 T = TypeVar("T")
 
 
@@ -243,6 +246,7 @@ def _alone() -> Iterator[None]:
 
 
 def _connect(kubeconfig: Path, registry: str) -> Cluster:
-    cluster = Cluster(kubeconfig, "", registry)
-    names = cluster.kubectl("get", "nodes", "--output=jsonpath={.items[*].metadata.name}").split()
-    return Cluster(kubeconfig, names[-1], registry)
+    nodes = Cluster(kubeconfig, "", registry).get("nodes")["items"]
+    # Tests put up nodes that are none, too.
+    real = [node["metadata"] for node in nodes if KWOK_NODE not in node["metadata"].get("annotations", {})]
+    return Cluster(kubeconfig, real[-1]["name"], registry)
