@@ -85,7 +85,7 @@ class DatabaseModel(Model):
         default="sqlite-pvc",
         title="Type",
         description="sqlite-pvc: files on a claim. postgres: URLs from the keys hubDatabaseUrl and databaseUrl of "
-        "hub.existingSecret; no claim is made.",
+        "hub.existingSecret, which may be the same; no claim is made.",
     )
     pvc: ClaimModel = Field(default_factory=ClaimModel, title="Claim", description="The claim of sqlite-pvc.")
 
@@ -247,7 +247,7 @@ class HubModel(Model):
         min_length=1,
         title="Existing Secret",
         description="Name of the Secret with proxyToken, cookieSecret, cryptKey and the passwords; "
-        "`aihub secrets` prints one.",
+        "`aihub secrets` prints one. After a change of it, restart hub and proxy with `kubectl rollout restart`.",
     )
     db: DatabaseModel = Field(default_factory=DatabaseModel, title="Database", description="The hub's records.")
     image: ContainerImageModel = Field(
