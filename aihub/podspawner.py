@@ -33,6 +33,9 @@ __all__ = ["AIHubSpawner"]
 LOOK = 1.0
 """Seconds after which a start looks again though nothing changed: patience ends by the clock."""
 
+OUTER_SHARE = 0.95
+"""Part of the bound around a start that its stages may take together."""
+
 
 class AIHubSpawner(LaunchMixin, KubeSpawner):
     """Carries out plans as pods."""
@@ -44,10 +47,11 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         300.0, min=1, config=True, help="Seconds that mounting volumes and making the network may take."
     )
     image_deadline = Float(
-        3000.0,
-        min=1,
+        0.0,
+        min=0,
         config=True,
-        help="Seconds that getting the image may take while nothing says that it cannot be had.",
+        help="Seconds that getting the image may take while nothing says that it cannot be had. "
+        "0: all of `start_timeout` but ten minutes.",
     )
     answer_deadline = Float(
         120.0, min=1, config=True, help="Seconds that a started container may take until its server listens."
@@ -264,7 +268,7 @@ class _Following:
     def __init__(self, spawner: AIHubSpawner, plan: Plan, progress: Progress) -> None:
         self._spawner, self._plan, self._progress = spawner, plan, progress
         self._blocked: tuple[Reason, float] | None = None
-        self._since = self._looked = spawner.clock()
+        self._began = self._since = self._looked = spawner.clock()
 
     def look(self, pod: Document, events: Collection[Document], *, healthy: bool) -> bool:
         """Whether the server's container is ready. Raises RefusedError when the start cannot go on.
@@ -304,7 +308,9 @@ class _Following:
         if found is not None and self._blocked is not None and now - self._blocked[1] >= self._patience(found):
             raise RefusedError(found.refusal)
         deadline = self._deadline("machine" if gated else stage)
-        if now - self._since >= deadline:
+        # The hub's own bound would end the start without a word of ours.
+        late = now - self._began >= OUTER_SHARE * self._spawner.start_timeout
+        if late or now - self._since >= deadline:
             raise RefusedError(found.refusal if found else Refusal(Reason.START_TIMEOUT, {"seconds": int(deadline)}))
 
     def _patience(self, found: Obstacle) -> float:
@@ -317,7 +323,7 @@ class _Following:
             "queue": spawner.appear_deadline,
             "machine": max(spawner.machine_deadline, spawner.site.pool_seconds),
             "storage": spawner.storage_deadline,
-            "image": spawner.image_deadline,
+            "image": spawner.image_deadline or max(spawner.start_timeout - 600, 60),
             "start": spawner.answer_deadline,
         }
         return deadlines[stage]

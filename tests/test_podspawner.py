@@ -83,6 +83,8 @@ async def rig(tmp_path: Path, fake: FakeKube, port: int, kubeconfig: None) -> As
 def spawner_of(server: str = "two", **traits: Any) -> AIHubSpawner:
     user = hub_user("ada", "/students")
     user.id, user.url, user.escaped_name = 1, "/user/ada/", "ada"
+    # As `aihub.hub.setup_cluster` sets it.
+    traits.setdefault("start_timeout", 3600)
     spawner = AIHubSpawner(user=user, hub=Hub(), orm_spawner=SimpleNamespace(name=server, server=None), **traits)
     spawner.api_token = "token"
     spawner.look_every = 0.02
@@ -412,6 +414,27 @@ async def test_every_stage_has_its_own_deadline(rig: Rig, spawner: AIHubSpawner,
     start.clock.now += 2
     refused = await start.refusal()
     assert refused.refusal.reason is Reason.START_TIMEOUT
+    nothing_stays(rig)
+
+
+async def test_a_pull_may_take_as_long_as_the_outer_bound_leaves(rig: Rig) -> None:
+    start = Start(rig, spawner_of(start_timeout=7200))
+    await start.reach("image")
+    start.clock.now += 6500
+    await start.go_on()
+    assert not start.task.done()
+    start.clock.now += 200
+    assert (await start.refusal()).refusal.reason is Reason.START_TIMEOUT
+
+
+async def test_all_stages_together_end_before_the_hub_ends_them_without_a_word(rig: Rig) -> None:
+    rig.site.pool_seconds = 1700
+    start = Start(rig, spawner_of())
+    await start.reach("machine")
+    start.clock.now += 1600
+    await start.reach("image")
+    start.clock.now += 1900
+    assert (await start.refusal()).refusal.reason is Reason.START_TIMEOUT
     nothing_stays(rig)
 
 
