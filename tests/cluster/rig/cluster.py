@@ -29,9 +29,6 @@ from tests.cluster.rig.registry import SlowRegistry, slow_registry
 from tests.cluster.rig.toolbox import CACHE, HELM, HELM4, KUBERNETES, Tool, program
 
 GPU = "nvidia.com/gpu"
-KWOK_NODE = "kwok.x-k8s.io/node"
-"""Annotation of nodes that kwok plays."""
-
 T = TypeVar("T")
 
 
@@ -247,6 +244,11 @@ def _alone() -> Iterator[None]:
 
 def _connect(kubeconfig: Path, registry: str) -> Cluster:
     nodes = Cluster(kubeconfig, "", registry).get("nodes")["items"]
-    # Tests put up nodes that are none, too.
-    real = [node["metadata"] for node in nodes if KWOK_NODE not in node["metadata"].get("annotations", {})]
-    return Cluster(kubeconfig, real[-1]["name"], registry)
+    # Tests put up nodes that are none, too; like those of a control plane, they are tainted.
+    free = [node for node in nodes if not any(taint["effect"] != "PreferNoSchedule" for taint in _taints(node))]
+    return Cluster(kubeconfig, free[-1]["metadata"]["name"], registry)
+
+
+def _taints(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    taints: list[dict[str, Any]] = node["spec"].get("taints", [])
+    return taints
