@@ -326,6 +326,43 @@ async def test_a_server_that_is_being_stopped_still_counts(aihub: AIHub) -> None
     assert aihub.ledger.entries() == ()
 
 
+async def test_a_server_that_does_not_go_holds_its_place_until_it_is_gone(aihub: AIHub) -> None:
+    site = aihub.site
+    assert isinstance(site, FakeSite)
+    spawner = FakeSpawner()
+    await spawner.start()
+    spawner.stays = True
+    await spawner.stop()
+    await spawner.run_post_stop_hook()
+    assert [entry.phase for entry in aihub.ledger.entries()] == [Phase.RELEASING]
+    assert spawner.launched is None
+
+    spawner.stays = False
+    assert (await refusal_of(spawner)).refusal.reason is Reason.SERVER_BUSY
+    await aihub.sweep()
+    assert len(aihub.ledger.entries()) == 1, "nobody knows that it is gone"
+    site.missing = ["home/ada"]
+    await aihub.sweep()
+    assert aihub.ledger.entries() == ()
+    await spawner.start()
+    await spawner.stop()
+    assert aihub.ledger.entries() == (), "a new start ends as any other"
+
+
+async def test_a_failed_start_that_left_something_holds_its_place_until_that_is_gone(aihub: AIHub) -> None:
+    site = aihub.site
+    assert isinstance(site, FakeSite)
+    spawner = FakeSpawner(failing(RefusedError(Refusal(Reason.API_UNAVAILABLE))))
+    spawner.stays = True
+    assert (await refusal_of(spawner)).refusal.reason is Reason.API_UNAVAILABLE
+    assert [entry.phase for entry in aihub.ledger.entries()] == [Phase.RELEASING]
+    assert aihub.store.open_rows(), "a new hub looks for it too"
+    site.missing = ()
+    await aihub.sweep()
+    assert aihub.ledger.entries() == ()
+    assert aihub.store.open_rows() == ()
+
+
 async def test_a_server_that_died_says_why(aihub: AIHub) -> None:
     spawner = FakeSpawner()
     await spawner.start()
@@ -449,4 +486,3 @@ async def test_a_page_that_reads_slowly_gets_the_lines_that_are_left() -> None:
 def test_every_stage_has_a_place_in_the_bar() -> None:
     shares = [100 * STAGES.index(stage) // len(STAGES) for stage in STAGES]
     assert shares == sorted(set(shares))
-
