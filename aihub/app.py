@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -299,7 +299,19 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         """What a start of this server would meet now; nothing is reserved."""
         if self.ledger.find(ServerKey(person.name, server)) is not None:
             return Refusal(Reason.SERVER_BUSY, {"server": server})
-        return resolve(self.policy, person, options, self.facts(person))
+        plan = resolve(self.policy, person, options, self.facts(person))
+        return self._with_holders(person, plan) if isinstance(plan, Refusal) else plan
+
+    def _with_holders(self, person: Person, refusal: Refusal) -> Refusal:
+        """Instructors and admins also read who holds what a project has no more of; members read numbers only."""
+        project = self.policy.projects.get(str(refusal.parameters.get("project")))
+        if refusal.reason is not Reason.QUOTA_PROJECT or project is None:
+            return refusal
+        if not person.admin and project.role(person) is not Role.INSTRUCTOR:
+            return refusal
+        key = str(refusal.parameters.get("key"))
+        holders = {each.server.person: None for each in self.ledger.entries(project.name) if each.charge[key] > 0}
+        return replace(refusal, parameters={**refusal.parameters, "holders": tuple(holders)})
 
     def decided(self, decisions: Mapping[str, Decisions]) -> None:
         """Instructors decided something: it counts from the next page and start on. What is older than known does not.
@@ -317,11 +329,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         """Resolve and reserve with nothing in between. Raises RefusedError with the first reason against the start."""
         plan = resolve(self.policy, person, options, self.facts(person))
         if isinstance(plan, Refusal):
-            raise RefusedError(plan)
+            raise RefusedError(self._with_holders(person, plan))
         deadline, name = time.time() + self.create_deadline, self.site.object_name(plan, server)
         entry = await self.admissions.admit(Request.of(plan, server, deadline=deadline, object_name=name))
         if isinstance(entry, Refusal):
-            raise RefusedError(entry)
+            raise RefusedError(self._with_holders(person, entry))
         self._endings.pop(entry.server, None)
         return Admission.of(entry, plan)
 
@@ -352,6 +364,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     def failures(self, project: str) -> dict[str, Ending]:
         """How the last start of each image that failed in `project` did."""
         return {each.image: each for each in self._endings.values() if each.project == project and not each.started}
+
+    def deaths(self, project: str) -> list[tuple[ServerKey, Ending]]:
+        """The servers of `project` that ended by themselves and were not started again, the latest first."""
+        found = [each for each in self._endings.items() if each[1].project == project and each[1].started]
+        return sorted(found, key=lambda each: each[1].at, reverse=True)
 
     def ending(self, server: ServerKey) -> Ending | None:
         """How the server last ended when nobody asked for it."""

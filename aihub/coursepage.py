@@ -88,6 +88,16 @@ class RunningFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeathFacts:
+    """A member's server that ended by itself: when, and why."""
+
+    user: str
+    server: str
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeFacts:
     """A change that instructors made. `before` is the image that was the default before a DEFAULT."""
 
@@ -121,6 +131,7 @@ class CourseFacts:
     confirm: Asked | None = None
     rejected: Rejection | None = None
     notice: str = ""
+    deaths: tuple[DeathFacts, ...] = ()
 
 
 # --- what the template shows -----------------------------------------------------------------------------------------
@@ -188,6 +199,17 @@ class RunningRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeathRow:
+    """A server of a member that ended by itself."""
+
+    user: str
+    server_name: str
+    at: str
+    at_iso: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeRow:
     """A line of the history."""
 
@@ -215,6 +237,7 @@ class ProjectPage:
     notice: str
     withdrawn: str
     running: tuple[RunningRow, ...]
+    deaths: tuple[DeathRow, ...]
     meters: tuple[Meter, ...]
     each_member: str
     contact: Contact | None
@@ -246,6 +269,7 @@ def project_page(
         notice=facts.notice,
         withdrawn=desk.withdrawn(),
         running=tuple(desk.running(each) for each in facts.running),
+        deaths=tuple(desk.death(each) for each in facts.deaths),
         meters=tuple(meter for group in meters for meter in group.meters),
         each_member=desk.each_member(),
         contact=contact(language.text(project.contact)),
@@ -475,6 +499,16 @@ class _Desk:
             since=self.language.moment(facts.since, now) if facts.since else "",
             idle=self.language.duration(idle // 60 * 60) if idle >= 60 else say("In use"),
             stops=say("stops at {time}", time=stops) if stops else "",
+        )
+
+    def death(self, facts: DeathFacts) -> DeathRow:
+        """A server that ended by itself, in words."""
+        return DeathRow(
+            user=facts.user,
+            server_name=facts.server or self.language.say("default"),
+            at=self.language.moment(facts.at, self.facts.now),
+            at_iso=facts.at.isoformat(),
+            why=facts.why,
         )
 
     def each_member(self) -> str:

@@ -95,7 +95,7 @@ class Refusal:
     fault; `key` a resource name; `limit`, `used`, `requested`, `free`, `total` formatted amounts; `successor` an id;
     `contact` plain text; `path` a folder; `claim` and `namespace` names in the cluster; `node` a machine of it;
     `problem` what the cluster itself reports, in its own words; `lines` the last lines of a log; `server` a server's
-    name.
+    name; `holders` who holds what there is no more of, for those only who may know it.
     """
 
     reason: Reason

@@ -22,6 +22,7 @@ __all__ = [
     "Names",
     "amount",
     "card_sentence",
+    "cause_of_death",
     "names_of",
     "new_machine",
     "plain",
@@ -93,6 +94,25 @@ _STATUS = {
     Reason.QUOTA_UNKNOWN: 503,
     Reason.API_UNAVAILABLE: 503,
 }
+
+
+def cause_of_death(refusal: Refusal, language: Language) -> str:
+    """Why a server ended by itself, for others than its person."""
+    voice = _Voice(refusal, language, Names())
+    limit, node = voice.word("limit"), voice.word("node")
+    match refusal.reason:
+        case Reason.OUT_OF_MEMORY:
+            return (
+                voice.say("It ran out of memory ({limit}).", limit=limit)
+                if limit
+                else voice.say("It ran out of memory.")
+            )
+        case Reason.EVICTED:
+            return language.sentences(voice.say("The cluster stopped it."), voice.reported)
+        case Reason.NODE_LOST:
+            return voice.say("Its machine {node} was lost.", node=node) if node else voice.say("Its machine was lost.")
+        case _:
+            return voice.say("Its process ended.")
 
 
 def status_of(reason: Reason) -> int:
@@ -233,8 +253,8 @@ class _Voice:
     @property
     def reported(self) -> str:
         """What the cluster itself says, in its own words; empty where it says nothing."""
-        problem = self.word("problem")
-        return self.say("The cluster says: {problem}", problem=problem) if problem else ""
+        problem = self.word("problem").rstrip(".")
+        return self.say("The cluster says: {problem}.", problem=problem) if problem else ""
 
     def amount(self, name: str) -> str:
         return amount(self.word("key"), self.word(name), self.language)
@@ -472,7 +492,22 @@ def _quota_project(voice: _Voice) -> Message:
         used=voice.word("used"),
         requested=voice.word("requested"),
     )
+    holders = voice.raw("holders")
+    if isinstance(holders, tuple) and holders:
+        why = voice.language.sentences(why, voice.say("Held by: {people}.", people=_few(holders, voice)))
     return _quota(why, voice, voice.say("Try again when somebody has stopped a server."))
+
+
+_FEW = 5
+
+
+def _few(names: tuple[str, ...], voice: _Voice) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - _FEW
+    listed = voice.language.listed(names[:_FEW])
+    return (
+        voice.language.say_n("{names} and {n} more", "{names} and {n} more", more, names=listed) if more > 0 else listed
+    )
 
 
 def _quota_member(voice: _Voice) -> Message:

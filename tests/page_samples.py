@@ -11,7 +11,16 @@ from typing import Any
 import jinja2
 
 from aihub.catalog import Catalog, ImageStream, ImageTag, Software, TagState
-from aihub.coursepage import Action, Asked, ChangeFacts, CourseFacts, Rejection, RunningFacts, project_page
+from aihub.coursepage import (
+    Action,
+    Asked,
+    ChangeFacts,
+    CourseFacts,
+    DeathFacts,
+    Rejection,
+    RunningFacts,
+    project_page,
+)
 from aihub.errors import Reason, Refusal
 from aihub.facts import Facts, Machine, Usage
 from aihub.form import Readiness, Refused, Situation, spawn_page
@@ -342,6 +351,7 @@ def project(language: Language, mark: Mark = unmarked) -> Any:
         Asked(Action.RETIRE, "pytorch:2.9", "rocm:6", mark("Use ROCm")),
         Rejection.CHANGED,
         mark("Done."),
+        (DeathFacts(mark("student-04"), "", NOW - timedelta(minutes=9), mark("It ran out of memory (4 GiB).")),),
     )
     return project_page(policy(mark), offered[0], decisions, course, language)
 

@@ -179,6 +179,55 @@ def test_failures_are_of_starts_in_the_project(loaded: AIHub) -> None:
     assert set(loaded.failures("lab")) == {"plain:1"}
 
 
+def test_deaths_are_of_servers_that_ran_in_the_project_the_latest_first(loaded: AIHub) -> None:
+    for number, ending in enumerate(
+        [an_ending(started=True), an_ending(), an_ending(project="other", started=True), an_ending(started=True)]
+    ):
+        loaded.ended(ServerKey("ada", f"s{number}"), ending)
+    assert [server.name for server, _ in loaded.deaths("lab")] == ["s3", "s0"]
+
+
+TWO_SERVERS = """
+imageStreams: {plain: {tags: {"1": {image: plain:1}}}}
+profiles: {small: {cpu: 1, memory: 1Gi}}
+projects:
+  lab:
+    members: {groups: [/students]}
+    instructors: {groups: [/staff]}
+    images: {offer: [plain]}
+    profiles: {offer: [small]}
+    quota: {project: {servers: 2}}
+home: {size: 1Gi}
+signIn: {method: local, personas: {ada: {groups: [/students]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("person", "holders"),
+    [
+        (Person("eva", frozenset({"/students"})), None),
+        (Person("ines", frozenset({"/staff"})), ("ada",)),
+        (Person("root", frozenset({"/students"}), admin=True), ("ada",)),
+    ],
+    ids=["a member", "an instructor", "an admin"],
+)
+async def test_who_holds_what_there_is_no_more_of_is_not_for_members(
+    tmp_path: Path, site: FakeSite, person: Person, holders: object
+) -> None:
+    with loaded_aihub(tmp_path, site, TWO_SERVERS) as aihub:
+        await aihub.open(())
+        await aihub.admit(ADA, "", {})
+        await aihub.admit(ADA, "second", {})
+        checked = aihub.check(person, "", {})
+        with pytest.raises(RefusedError) as raised:
+            await aihub.admit(person, "", {})
+        await aihub.close()
+    assert isinstance(checked, Refusal)
+    for refusal in (checked, raised.value.refusal):
+        assert refusal.reason is Reason.QUOTA_PROJECT
+        assert refusal.parameters.get("holders") == holders
+
+
 # --- the policy file -------------------------------------------------------------------------------------------------
 
 

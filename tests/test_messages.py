@@ -13,6 +13,7 @@ from aihub.messages import (
     Names,
     amount,
     card_sentence,
+    cause_of_death,
     names_of,
     new_machine,
     plain,
@@ -79,6 +80,19 @@ SENTENCES = {
         "Limit of Machine Learning 101: 0 nvidia.com/gpu, in use 0, this start asks for 1.",
         "Choose a smaller profile.",
     ),
+    "project's quota, to an instructor": (
+        Refusal(Reason.QUOTA_PROJECT, {**GPU_QUOTA, "holders": ("ada", "bob"), "ever": True}),
+        "Limit of Machine Learning 101: 1 nvidia.com/gpu, in use 1, this start asks for 1. Held by: ada, bob.",
+        "Try again when somebody has stopped a server.",
+    ),
+    "project's quota, held by many": (
+        Refusal(Reason.QUOTA_PROJECT, {**GPU_QUOTA, "holders": tuple("abcdefg"), "ever": True}),
+        (
+            "Limit of Machine Learning 101: 1 nvidia.com/gpu, in use 1, this start asks for 1. "
+            "Held by: a, b, c, d, e and 2 more."
+        ),
+        "Try again when somebody has stopped a server.",
+    ),
     "user's quota": (
         Refusal(Reason.QUOTA_USER, {**GPU_QUOTA, "key": "servers", "limit": "3", "used": "3"}),
         "Your limit over all projects: 3 servers, you use 3, this start asks for 1.",
@@ -123,12 +137,12 @@ SENTENCES = {
     ),
     "image that cannot be fetched": (
         Refusal(Reason.IMAGE_PULL_FAILED, {"image": "pytorch:2.9", "problem": "not found"}),
-        "The cluster says: not found",
+        "The cluster says: not found.",
         "Choose another image, or ask the admins of this hub.",
     ),
     "no machine takes it": (
         Refusal(Reason.UNSCHEDULABLE, {"profile": "gpu", "problem": "0/3 nodes are available"}),
-        "The cluster says: 0/3 nodes are available",
+        "The cluster says: 0/3 nodes are available.",
         "Choose another profile, or try again later.",
     ),
     "out of memory": (
@@ -161,7 +175,7 @@ SENTENCES = {
     ),
     "denied by the cluster": (
         Refusal(Reason.CLUSTER_DENIED, {"problem": "violates PodSecurity"}),
-        "The cluster says: violates PodSecurity",
+        "The cluster says: violates PodSecurity.",
         "Ask the admins of this hub.",
     ),
     "no namespace": (
@@ -362,3 +376,19 @@ def test_every_stage_of_a_start_has_a_name(name: str) -> None:
 def test_sentences_hold_no_markup() -> None:
     text = Path(__file__).parents[1].joinpath("aihub/messages.py").read_text()
     assert "<" not in text.partition("# --- one sentence")[2].replace("<=", "").replace("->", "")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        (Refusal(Reason.OUT_OF_MEMORY, {"limit": "2Gi"}), "It ran out of memory (2Gi)."),
+        (Refusal(Reason.OUT_OF_MEMORY), "It ran out of memory."),
+        (Refusal(Reason.EVICTED, {"problem": "low on disk"}), "The cluster stopped it. The cluster says: low on disk."),
+        (Refusal(Reason.NODE_LOST, {"node": "gpu-3"}), "Its machine gpu-3 was lost."),
+        (Refusal(Reason.NODE_LOST), "Its machine was lost."),
+        (Refusal(Reason.SERVER_DIED, {"status": 1}), "Its process ended."),
+    ],
+    ids=["memory", "memory, limit not known", "evicted", "machine", "machine not known", "anything else"],
+)
+def test_others_read_why_a_server_ended(refusal: Refusal, cause: str) -> None:
+    assert cause_of_death(refusal, ENGLISH) == cause

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aihub.errors import Reason
+from aihub.errors import Reason, Refusal
 from aihub.podstate import STAGES, being_deleted, ended, obstacle, stage_of, uid_of
 
 Document = dict[str, Any]
@@ -228,6 +228,16 @@ def test_a_pod_that_fits_nowhere_would_fit_with_another_machine() -> None:
     assert what.refusal.reason is Reason.UNSCHEDULABLE
     assert what.refusal.parameters == {"profile": "gpu", "problem": FITS_NOT}
     assert what.machine
+    assert 0 < what.patience < 30
+
+
+def test_a_claim_without_a_volume_is_no_want_of_machines() -> None:
+    said = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+    waits = pod("Pending", condition("PodScheduled", "False", "Unschedulable", said))
+    what = obstacle(waits, (), image="torch:1", profile="gpu")
+    assert what is not None
+    assert what.refusal == Refusal(Reason.STORAGE_UNUSABLE, {"path": "", "problem": said})
+    assert not what.machine
     assert 0 < what.patience < 30
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from aihub.coursepage import (
     Action,
     Asked,
     CourseFacts,
+    DeathFacts,
     ProjectPage,
     Rejection,
     RunningFacts,
@@ -40,6 +42,9 @@ __all__ = ["routes"]
 
 HISTORY = 50
 """Changes that the page shows."""
+
+DEATHS = 50
+"""Servers that ended by themselves that the page shows."""
 
 _STATUS = {Rejection.NOT_ALLOWED: 403, Rejection.BAD_SUCCESSOR: 400}
 """Of the answer to a change that is not made; 409 where the state of things stands against it."""
@@ -131,6 +136,7 @@ class ProjectHandler(PageHandler):
             launch=self._whole(self.hub.base_url, "aihub/launch", quote(name, safe="")),
             badge=self._whole(self.hub.base_url, "aihub/static/badge.svg") + f"?v={static_version('badge.svg')}",
             running=tuple(_running(each) for each in servers_of(self, name)),
+            deaths=tuple(self._deaths(choices)),
             changes=change_facts(history, policy_default or ""),
             failures=self._failures(choices),
             confirm=confirm,
@@ -155,6 +161,12 @@ class ProjectHandler(PageHandler):
             return page
         notice = self.language.say("Done: {change}. It counts from the next start.", change=row.text)
         return replace(page, notice=notice)
+
+    def _deaths(self, choices: ProjectChoices) -> Iterator[DeathFacts]:
+        """The servers that ended by themselves."""
+        for server, ending in self.aihub.deaths(choices.project.name)[:DEATHS]:
+            why = messages.cause_of_death(ending.refusal, self.language)
+            yield DeathFacts(server.person, server.name, ending.at, why)
 
     def _failures(self, choices: ProjectChoices) -> dict[str, str]:
         """Why the last start of each image that failed here did."""
