@@ -197,7 +197,8 @@ def _object(document: Mapping[str, Any], key: str) -> dict[str, Any] | None:
 
 def _is_sound(held: HeldClaim) -> bool:
     claim = held.claim
-    names = all(isinstance(name, str) and name for name in (claim.id, held.person, held.project))
+    told: tuple[Any, ...] = (claim.id, held.person, held.project)
+    names = all(isinstance(name, str) and name for name in told)
     return names and _is_amount(claim.size or Decimal(0)) and _are_amounts(claim)
 
 

@@ -302,7 +302,7 @@ def _resources(spec: Json, plan: Plan) -> Iterator[str]:
 
 
 def _amount(text: str | None) -> Decimal:
-    return Decimal(parse_quantity(text or "0"))  # type: ignore[no-untyped-call]
+    return Decimal(parse_quantity(text or "0"))
 
 
 def _environment(spec: Json, plan: Plan, hub_env: Mapping[str, str]) -> Iterator[str]:

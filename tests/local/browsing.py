@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from aihub.node import cache_folder, find_node
-from tests.local.people import until
+from tests.local.people import Place, until
 from tests.local.rig import ROOT, Rig
 
 SLOW = 120_000
@@ -67,7 +67,7 @@ class Watch:
 
 
 @contextmanager
-def browsing(browser: Browser, rig: Rig, **options: Any) -> Iterator[Page]:
+def browsing(browser: Browser, rig: Place, **options: Any) -> Iterator[Page]:
     """A fresh page on `rig` in a context of its own; script errors, dialogs and refused content fail the test."""
     watch = Watch()
     context = browser.new_context(base_url=rig.url, **options)
