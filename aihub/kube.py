@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 from kubernetes_asyncio.client import ApiClient
 from kubernetes_asyncio.client.exceptions import ApiException
+from kubernetes_asyncio.config import ConfigException
 
 from aihub.errors import KubeError
 
@@ -33,6 +34,8 @@ REQUEST_TIMEOUT = 10.0
 WATCH_SECONDS = 60
 """How long one watch lasts. A connection that died silently is noticed after it at the latest."""
 
+# The configuration's error: the file with the hub's token cannot be read at this moment.
+_UNANSWERED = (aiohttp.ClientError, ApiException, ConfigException, OSError, TimeoutError)
 _RETRIABLE = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WISH = 0.25, 15.0, 60.0
 
@@ -139,7 +142,7 @@ class Kube:
                     yield event
             finally:
                 answer.close()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (*_UNANSWERED, ValueError) as error:
             raise KubeError(None, f"the API server did not answer: {error!r}") from error
 
     async def _send(
@@ -155,7 +158,7 @@ class Kube:
         try:
             answer = await self._call(method, path, body, query or [], timeout, content_type)
             text = await answer.text()
-        except (aiohttp.ClientError, TimeoutError, OSError, ApiException) as error:
+        except _UNANSWERED as error:
             raise KubeError(None, f"the API server did not answer: {error!r}") from error
         if answer.status >= 300:
             raise _refused(answer.status, text, answer.headers)

@@ -207,6 +207,13 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
 
     async def poll(self) -> int | None:
         """None while the server runs, and while nobody knows; it never raises (upstream.md 12, 23)."""
+        try:
+            return await self._poll()
+        except Exception:
+            self.log.exception("Whether %s runs cannot be found out", self._log_name)
+            return None
+
+    async def _poll(self) -> int | None:
         if self.launched is None:
             return 0
         if self.exit_status is not None or not self.pod_uid:

@@ -65,6 +65,8 @@ class FakeKube:
         self.objects: dict[str, dict[str, Document]] = {}
         self.requests: list[tuple[str, str]] = []
         """Method and path with the query, of all requests."""
+        self.tokens: list[str] = []
+        """What the requests proved themselves with."""
         self.deletions: list[tuple[str, Document]] = []
         """Path and options of all DELETE requests."""
         self.namespaces: set[str] | None = None
@@ -175,6 +177,7 @@ class FakeKube:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         asked = request.path_qs
         self.requests.append((request.method, asked))
+        self.tokens.append(request.headers.get("Authorization", ""))
         found = _PATH.fullmatch(request.path)
         if found is None:
             return _refuse(Answer(404, "the server could not find the requested resource", "NotFound"))

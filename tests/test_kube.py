@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.config import ConfigException
 
 from aihub.errors import KubeError
 from aihub.kube import Kube, View, can_heal, claims_path, events_path, nodes_path, pods_path
@@ -144,6 +146,27 @@ async def test_a_delete_that_is_refused_says_so(kube: Kube, fake: FakeKube) -> N
     fake.put(PODS, named("a", uid="u"))
     fake.fault("DELETE", "/pods/a", Answer(500))
     assert (await error_of(kube.delete(pods_path("users", "a"), "u", grace=1))).status == 500
+
+
+async def test_a_token_that_changed_is_used_at_once_and_one_that_cannot_be_read_is_no_answer(fake: FakeKube) -> None:
+    """The kubelet writes a new one every hour; the old one ends soon after."""
+    configuration = Configuration(host=fake.url)
+    tokens: list[str | Exception] = ["Bearer one", "Bearer two", ConfigException("Token file exists but empty.")]
+
+    def read(mine: Configuration) -> None:
+        token = tokens.pop(0)
+        if isinstance(token, Exception):
+            raise token
+        mine.api_key["BearerToken"] = token
+
+    configuration.api_key["BearerToken"] = "Bearer old"
+    configuration.refresh_api_key_hook = read
+    async with ApiClient(configuration) as client:
+        kube = Kube(client)
+        assert await kube.read(pods_path("users", "a")) is None
+        await kube.all(PODS)
+        assert fake.tokens == ["Bearer one", "Bearer two"]
+        assert (await error_of(kube.read(pods_path("users", "a")))).status is None
 
 
 # --- one watch -------------------------------------------------------------------------------------------------------

@@ -712,6 +712,15 @@ async def test_that_nobody_knows_is_not_stopped(rig: Rig, spawner: AIHubSpawner,
     assert rig.fake.deletions == []
 
 
+async def test_poll_never_raises(rig: Rig, spawner: AIHubSpawner, caplog: pytest.LogCaptureFixture) -> None:
+    """For JupyterHub a `poll` that raises is a server that stopped."""
+    pod = await running(rig, spawner)
+    await until(lambda: rig.site.pod("users", pod["metadata"]["name"]))
+    rig.site.view("users").objects[pod["metadata"]["name"]] = {"metadata": pod["metadata"], "status": "?"}
+    assert await spawner.poll() is None
+    assert "cannot be found out" in caplog.text
+
+
 async def test_poll_is_unknown_before_anything_was_seen(tmp_path: Path, fake: FakeKube, rig: Rig) -> None:
     spawner = spawner_of()
     await running(rig, spawner)
