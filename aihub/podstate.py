@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aihub.errors import Parameter, Reason, Refusal
+from aihub.resources import MEMORY, format_amount, parse_quantity
 
 __all__ = ["STAGES", "Ended", "Obstacle", "being_deleted", "ended", "is_gated", "obstacle", "stage_of", "uid_of"]
 
@@ -198,8 +199,8 @@ def _cause(pod: Document, server: str, disrupted: Document, terminated: Document
 def _memory_limit(pod: Document) -> str:
     containers = (each for each in pod["spec"].get("containers", ()) if each.get("name") == MAIN)
     container: Document = next(containers, {})
-    limit: str = container.get("resources", {}).get("limits", {}).get("memory", "")
-    return limit
+    limit = container.get("resources", {}).get("limits", {}).get("memory")
+    return format_amount(MEMORY, parse_quantity(limit)) if limit else ""
 
 
 def _terminated(pod: Document) -> Document:

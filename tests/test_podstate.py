@@ -444,7 +444,7 @@ def test_it_goes_on(document: Document) -> None:
 def test_too_little_memory_names_the_limit() -> None:
     end = ended(pod("Failed", containerStatuses=OOM), "")
     assert end is not None
-    assert end.refusal.parameters["limit"] == "1Gi"
+    assert end.refusal.parameters["limit"] == "1 GiB"
 
 
 def test_a_lost_machine_and_an_eviction_are_told_in_the_cluster_s_words() -> None:

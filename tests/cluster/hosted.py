@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,24 +16,27 @@ from typing import Any
 
 import httpx
 import yaml
+from bs4 import BeautifulSoup
 
 from aihub.marks import Identity
 from aihub.node import cache_folder, ensure_proxy, find_node
 from tests.cluster.release import PEOPLE, Hub
+from tests.cluster.rig.archives import write_archive
 from tests.cluster.rig.cluster import Cluster
-from tests.local.people import until
+from tests.cluster.rig.registry import BUSYBOX, push_archive
+from tests.local.people import Someone, until
 from tests.local.rig import AIHUB, ROOT, free_port
 
 MORE = tuple(f"student{number}" for number in range(20))
 """Students for tests in which many start at once."""
 
-SERVE = "httpd -p 8888; while [ ! -e /home/jovyan/hungry ]; do sleep 0.2; done; exec tail /dev/zero"
-"""A user server of busybox. When there is a file `hungry` in its home it asks for all memory there is, for good."""
+SERVE = "httpd -p 8888; while [ ! -e /tmp/hungry ]; do sleep 0.2; done; exec tail /dev/zero"
+"""A user server of busybox. When there is a file `/tmp/hungry` it asks for all memory there is, for good."""
 
 
-def stub(image: str) -> dict[str, Any]:
+def stub(image: str, **start: Any) -> dict[str, Any]:
     """An image stream whose one tag 1 runs a stub user server of busybox."""
-    return {"tags": {"1": {"image": image}}, "start": {"command": ["sh", "-c", SERVE]}}
+    return {"tags": {"1": {"image": image}}, "start": {"command": ["sh", "-c", SERVE], **start}}
 
 
 def size(memory: str = "128Mi", **more: Any) -> dict[str, Any]:
@@ -52,6 +58,45 @@ def project(offer: list[str], profiles: list[str], **more: Any) -> dict[str, Any
         "contact": "ml101-help@example.org",
         **more,
     }
+
+
+def push_fresh(registry: str, through: str, size: int) -> str:
+    """Push an image of busybox with `size` bytes more, which no node has; its reference, to be got `through`."""
+    name = f"{BUSYBOX}-fresh:{secrets.token_hex(6)}"
+    busybox = Path(shutil.which("busybox") or "busybox")
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    with tempfile.TemporaryDirectory() as folder:
+        program, archive = Path(folder, "busybox"), Path(folder, "busybox.tar")
+        program.write_bytes(busybox.read_bytes() + os.urandom(size))
+        write_archive(archive, f"{registry}/{name}", program, [each for each in applets if each != "busybox"])
+        push_archive(archive, f"{registry}/{name}")
+    return f"{through}/{name}"
+
+
+def text_of(page: str) -> str:
+    """What the main part of a page says, in one line."""
+    main = BeautifulSoup(page, "html.parser").find("main")
+    assert main is not None
+    return " ".join(main.get_text(" ", strip=True).split())
+
+
+def events(someone: Someone) -> Iterator[dict[str, Any]]:
+    """What the stream of progress events says of the start of the person's default server, until it ends."""
+    with someone.pages.stream("GET", f"/hub/api/users/{someone.name}/server/progress", timeout=120) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream", answer.read()
+        for line in answer.iter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line.removeprefix("data:"))
+
+
+def reaches(someone: Someone, stage: str) -> None:
+    """Wait until the start is in this stage."""
+    seen = []
+    for event in events(someone):
+        seen.append(event.get("stage"))
+        if seen[-1] == stage:
+            return
+    raise AssertionError(f"{stage} did not come: {seen}")
 
 
 class HostHub(Hub):

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
 
 from aihub.marks import claim_name, server_name
-from tests.cluster.hosted import GPU, MORE, HostHub, hosted, project, size, stub
+from tests.cluster.hosted import MORE, HostHub, hosted, project, push_fresh, reaches, size, stub, text_of
 from tests.cluster.rig.cluster import Cluster, CommandFailed
+from tests.cluster.rig.registry import SlowRegistry
 from tests.local.people import Someone, until
+
+FAR_NODE, FAR_KEY = "a-far-machine", "aihub.test/far"
+FAR_TAINT = {"key": FAR_KEY, "value": "yes", "effect": "NoSchedule"}
 
 LAB = {"project": "lab", "image": "stub:1", "profile": "small"}
 
@@ -34,30 +42,49 @@ CLAIM: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def hub(cluster: Cluster, busybox: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostHub]:
     """A hub that knows no nodes, and offers much that cannot be started."""
-    cluster.gpus(4)
+    with cluster.slow_registry(50_000) as slow, answering() as port:
+        yield from _hub(cluster, busybox, slow, port, tmp_path_factory.mktemp("failing"))
+
+
+def _hub(cluster: Cluster, busybox: str, slow: SlowRegistry, port: int, folder: Path) -> Iterator[HostHub]:
     policy = {
         "imageStreams": {
             "stub": stub(busybox),
             "gone": stub(f"{cluster.registry}/aihub/is-not-there:1"),
             # To containerd 64 digits are an id, and to a kubelet no name.
             "invalid": stub("a" * 64),
+            "slow": stub(push_fresh(cluster.registry, slow.address, 3_000_000)),
+            "far": stub(busybox, port=port),
             "dies": {"tags": {"1": {"image": busybox}}, "start": {"command": ["sh", "-c", "echo no licence; exit 3"]}},
         },
         "profiles": {
             "small": size(),
-            "gpu": size(**GPU),
             "elsewhere": size(nodeSelector={"example.org/kind": "none-has-it"}),
             "denied": size(),
+            "far": size(nodeSelector={FAR_KEY: "yes"}, tolerations=[FAR_TAINT | {"operator": "Equal"}]),
         },
         "projects": {
-            "lab": project(["stub", "gone", "invalid", "dies"], ["small", "gpu", "elsewhere", "denied"]),
+            "lab": project(
+                ["stub", "gone", "invalid", "dies", "slow", "far"],
+                ["small", "elsewhere", "denied", "far"],
+                quota={"perMember": {"servers": 1}},
+            ),
             "data": project(["stub"], ["small"], storage={"datasets": {"census": {"claim": "is-not-there"}}}),
             "slow": project(["stub"], ["small"], storage={"datasets": {"census": {"claim": "waiting"}}}),
         },
     }
-    with hosted(cluster, tmp_path_factory.mktemp("failing"), policy, readNodes=False) as hub:
+    with hosted(cluster, folder, policy, readNodes=False) as hub:
         cluster.apply(CLAIM, namespace=hub.users)
         yield hub
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    """The port of a web server of this machine: it stands for servers whose machine is not there."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 # --- starts that cannot be -------------------------------------------------------------------------------------------
@@ -91,7 +118,7 @@ PERSON = dict(zip(CASES, MORE, strict=False))
 
 
 @pytest.fixture(scope="module")
-def endings(hub: HostHub, denying: None, strangers: list[tuple[str, str]]) -> dict[str, tuple[str, str, float]]:  # noqa: ARG001
+def endings(hub: HostHub, denying: None, strangers: list[tuple[str, str]]) -> dict[str, tuple[str, str, float]]:
     """How all the starts ended that were begun at once: the code, what the page says, and the seconds they took."""
     with ThreadPoolExecutor(len(CASES)) as pool:
         people = dict(zip(CASES, pool.map(lambda case: Someone.of(hub, PERSON[case]), CASES), strict=True))
@@ -190,13 +217,6 @@ def restricted(image: str) -> dict[str, Any]:
     }
 
 
-def text_of(page: str) -> str:
-    """What the main part of a page says, in one line."""
-    main = BeautifulSoup(page, "html.parser").find("main")
-    assert main is not None
-    return " ".join(main.get_text(" ", strip=True).split())
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_start_that_cannot_be_ends_in_words(endings: dict[str, tuple[str, str, float]], case: str) -> None:
     code, said, took = endings[case]
@@ -226,3 +246,198 @@ def running(hub: HostHub) -> list[str]:
     page = Someone.of(hub, "ines").pages.get("/hub/aihub/projects/lab").raise_for_status()
     rows = BeautifulSoup(page.text, "html.parser").select("#running tbody tr")
     return [" ".join(row.get_text(" ", strip=True).split()) for row in rows]
+
+
+# --- servers that end without being asked to -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a running server ends, and what its person and its instructor read of it."""
+
+    asked: Mapping[str, str]
+    by: Callable[[HostHub, str], None]
+    what: str
+    why: str
+    to_others: str
+
+
+def eats(hub: HostHub, pod: str) -> None:
+    hub.cluster.kubectl("exec", "--namespace", hub.users, pod, "--", "touch", "/tmp/hungry")
+
+
+def evicted(hub: HostHub, pod: str) -> None:
+    """As `kubectl drain` and autoscalers ask for it."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": hub.users}}
+    hub.cluster.core.create_namespaced_pod_eviction(pod, hub.users, eviction)
+
+
+def pressed_out(hub: HostHub, pod: str) -> None:
+    """As a kubelet writes it whose machine runs short."""
+    said = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 64Mi."
+    reported(hub, pod, {"phase": "Failed", "reason": "Evicted", "message": said})
+
+
+def lost(hub: HostHub, pod: str) -> None:
+    """As the controller writes it that collects the pods of machines that are gone."""
+    why = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "node is gone"}
+    reported(hub, pod, {"phase": "Failed", "conditions": [why]})
+    hub.cluster.kubectl("delete", "pod", "--namespace", hub.users, pod, "--force", "--grace-period=0")
+
+
+def reported(hub: HostHub, pod: str, status: dict[str, Any]) -> None:
+    patch = ("--subresource=status", "--patch", json.dumps({"status": status}))
+    hub.cluster.kubectl("patch", "pod", "--namespace", hub.users, pod, *patch)
+
+
+FAR = LAB | {"image": "far:1", "profile": "far"}
+DEATHS = {
+    "out of memory": Death(
+        LAB,
+        eats,
+        "was stopped because it ran out of memory.",
+        "It may use 128 MiB and asked for more. Files in your home are safe.",
+        "It ran out of memory (128 MiB).",
+    ),
+    "eviction": Death(LAB, evicted, "The cluster stopped", "Files in your home are safe.", "The cluster stopped it."),
+    "pressure on the machine": Death(
+        FAR,
+        pressed_out,
+        "The cluster stopped",
+        "The node was low on resource: memory.",
+        "The cluster stopped it. The cluster says: The node was low on resource: memory.",
+    ),
+    "lost machine": Death(
+        FAR,
+        lost,
+        "was lost together with its machine.",
+        f"The machine {FAR_NODE} does not answer any more. Files in your home are safe.",
+        f"Its machine {FAR_NODE} was lost.",
+    ),
+}
+MORTAL = dict(zip(DEATHS, MORE[len(CASES) :], strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is said of a death: at home, on the page of the start, and the code there."""
+
+    home: str
+    page: str
+    code: str
+
+
+@pytest.fixture(scope="module")
+def deaths(cluster: Cluster, hub: HostHub) -> Iterator[tuple[dict[str, Told], str]]:
+    """What was said of servers that died at about the same time: to their people, and to the instructor."""
+    with far_node(cluster), ThreadPoolExecutor(len(DEATHS)) as pool:
+        told = dict(zip(DEATHS, pool.map(lambda case: _dies(hub, case), DEATHS), strict=True))
+        ines = Someone.of(hub, "ines")
+        yield told, text_of(ines.pages.get("/hub/aihub/projects/lab").raise_for_status().text)
+
+
+def _dies(hub: HostHub, case: str) -> Told:
+    someone, death = Someone.of(hub, MORTAL[case]), DEATHS[case]
+    assert someone.ask(death.asked).status_code in {201, 202}
+    pod = server_name(hub.identity, someone.name)
+    if death.asked is FAR:
+        until(lambda: _bound(hub, pod), f"{pod} has its machine\n{hub.said()}")
+        reported(hub, pod, RUNS)
+    until(lambda: someone.model().get("ready"), f"the server of {case}\n{hub.said()}", within=60)
+    death.by(hub, pod)
+    until(lambda: not someone.running(), f"the hub notices: {case}\n{hub.said()}", within=60)
+    page = someone.pages.get(f"/hub/spawn-pending/{someone.name}")
+    return Told(text_of(someone.pages.get("/hub/home").text), text_of(page.text), page.headers["AIHub-Reason"])
+
+
+RUNS = {
+    "phase": "Running",
+    "podIP": "127.0.0.1",
+    "podIPs": [{"ip": "127.0.0.1"}],
+    "conditions": [{"type": "Ready", "status": "True"}],
+    "containerStatuses": [
+        {
+            "name": "notebook",
+            "ready": True,
+            "restartCount": 0,
+            "image": "far",
+            "imageID": "far",
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }
+    ],
+}
+
+
+def _bound(hub: HostHub, pod: str) -> bool:
+    found = [each for each in hub.servers() if each["metadata"]["name"] == pod]
+    return bool(found and found[0]["spec"].get("nodeName") == FAR_NODE)
+
+
+@contextmanager
+def far_node(cluster: Cluster) -> Iterator[None]:
+    """A machine without a kubelet: what becomes of its pods is what the tests write."""
+    room = {"cpu": "8", "memory": "16Gi", "pods": "10"}
+    ready = {"type": "Ready", "status": "True", "reason": "Test", "message": "as the tests say"}
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": FAR_NODE, "labels": {FAR_KEY: "yes"}},
+        "spec": {"taints": [FAR_TAINT]},
+        "status": {"capacity": room, "allocatable": room, "conditions": [ready]},
+    }
+    cluster.apply(node)
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "node", FAR_NODE, "--wait=false")
+
+
+@pytest.mark.parametrize("case", DEATHS)
+def test_whoever_lost_a_server_reads_why_and_that_files_are_safe(
+    deaths: tuple[dict[str, Told], str], case: str
+) -> None:
+    told, death = deaths[0][case], DEATHS[case]
+    for said in (told.home, told.page):
+        assert death.why in said
+    assert death.what in told.page
+    assert "Start again" in told.home
+    assert "Start it again" in told.page
+
+
+def test_instructors_read_which_servers_ended_and_why(deaths: tuple[dict[str, Told], str]) -> None:
+    for case, death in DEATHS.items():
+        assert f"{MORTAL[case]} default {death.to_others}" in deaths[1]
+
+
+def test_after_any_death_the_server_can_be_started_again(hub: HostHub, deaths: object) -> None:
+    assert deaths
+    with ThreadPoolExecutor(len(DEATHS)) as pool:
+        list(pool.map(lambda case: _lives_again(hub, MORTAL[case]), DEATHS))
+    assert hub.servers() == []
+
+
+def _lives_again(hub: HostHub, person: str) -> None:
+    someone = Someone.of(hub, person)
+    someone.start(LAB, within=60)
+    assert "Files in your home are safe." not in text_of(someone.pages.get("/hub/home").text)
+    someone.stop()
+
+
+# --- cancelled starts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "stage"),
+    [(LAB, "admit"), (LAB | {"profile": "elsewhere"}, "machine"), (LAB | {"image": "slow:1"}, "image")],
+    ids=["at once", "without a machine", "while its image comes"],
+)
+def test_a_cancelled_start_leaves_nothing(hub: HostHub, asked: Mapping[str, str], stage: str) -> None:
+    bob = Someone.of(hub, "bob")
+    assert bob.ask(asked).status_code in {201, 202}
+    if stage != "admit":
+        reaches(bob, stage)
+    began = time.monotonic()
+    bob.stop()
+    assert time.monotonic() - began < 30
+    assert hub.servers() == []
+    assert not any("bob" in row for row in running(hub))
