@@ -50,6 +50,9 @@ MAX_UNHEARD = 500
 """Pods whose last 20 events are kept for who asks for them later."""
 
 
+_BOUND: Document = {"status": {"phase": "Bound"}}
+
+
 class Unknown(Exception):
     """The API server does not say whether the object is there."""
 
@@ -363,20 +366,21 @@ class ClusterSite:
             raise RefusedError(Refusal(Reason.SERVER_BUSY, {"server": entry.server.name}))
         return None
 
-    async def ensure_claim(self, document: Document, claim: Claim, say: Callable[[str], None]) -> None:
-        """Make the claim if it is not there, and grow it if the policy asks for more. Raises RefusedError.
+    async def ensure_claim(self, document: Document, claim: Claim, say: Callable[[str], None]) -> bool:
+        """Make the claim if it is not there, and grow it if the policy asks for more; whether it is new.
 
-        A claim that bears our name and another owner's id is never used.
+        A claim that bears our name and another owner's id is never used. Raises RefusedError.
         """
         namespace, name = document["metadata"]["namespace"], _name(document)
-        tries = _Tries(self.create_seconds)
+        tries, sent = _Tries(self.create_seconds), False
         while True:
             try:
                 found = await self.kube.read(claims_path(namespace, name))
                 if found is None:
+                    sent = True
                     await self.kube.create(claims_path(namespace), document)
                     say(f"Made the claim {name}")
-                    return
+                    return True
                 break
             except KubeError as error:
                 if not await tries.another(error):
@@ -387,6 +391,7 @@ class ClusterSite:
         if being_deleted(found):
             raise RefusedError(Refusal(Reason.STORAGE_UNUSABLE, {"path": name, "problem": "it is being deleted"}))
         await self._grow(namespace, found, document, say)
+        return sent
 
     async def _grow(self, namespace: str, found: Document, wanted: Document, say: Callable[[str], None]) -> None:
         patch = pods.grown(found, wanted)
@@ -400,16 +405,18 @@ class ClusterSite:
             log.warning("Claim %s/%s stays as large as it is: %s", namespace, _name(found), error)
             say(f"The claim {_name(found)} stays as large as it is: {error.message}")
 
-    async def missing_dataset(self, plan: Plan) -> str | None:
-        """The claim of a dataset that does not exist; None where all do. Raises RefusedError."""
-        namespace = self.namespace_of(plan)
+    async def check_datasets(self, plan: Plan) -> bool:
+        """Whether the claims of all its datasets have volumes. Raises RefusedError where one does not exist."""
+        namespace, bound = self.namespace_of(plan), True
         for dataset in plan.datasets:
             try:
-                if dataset.claim and await self.kube.read(claims_path(namespace, dataset.claim)) is None:
-                    return dataset.claim
+                found = await self.kube.read(claims_path(namespace, dataset.claim)) if dataset.claim else _BOUND
             except KubeError as error:
                 raise RefusedError(refusal_of(error, namespace)) from error
-        return None
+            if found is None:
+                raise RefusedError(Refusal(Reason.DATASET_MISSING, {"claim": dataset.claim}))
+            bound = bound and found.get("status", {}).get("phase") == "Bound"
+        return bound
 
     async def existing(self, namespace: str, claims: Collection[Claim]) -> Collection[str]:
         """The ids of those of the claims that exist; of those of which nobody knows, too: they may."""

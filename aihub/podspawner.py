@@ -43,6 +43,9 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
     machine_deadline = Float(
         1800.0, min=1, config=True, help="Seconds that a start may wait for a machine that a declared pool brings."
     )
+    volume_deadline = Float(
+        180.0, min=1, config=True, help="Seconds until the volume of a new claim must have been made."
+    )
     storage_deadline = Float(
         300.0, min=1, config=True, help="Seconds that mounting volumes and making the network may take."
     )
@@ -62,7 +65,12 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         config=True,
         help="Seconds that a stop waits for the pod to go. One that is not gone by then goes on counting.",
     )
-    appear_deadline = Float(30.0, min=1, config=True, help="Seconds until a scheduler has looked at a new pod.")
+    appear_deadline = Float(
+        600.0,
+        min=1,
+        config=True,
+        help="Seconds until a scheduler has placed a new pod or turned it down. It may wait for volumes to be made.",
+    )
 
     stages = STAGES
     look_every = LOOK
@@ -88,12 +96,10 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         self.site.standing.add(admission.entry.id)
         self.namespace, self.pod_name = _split(admission.entry)
         view = self.site.view(self.namespace)
-        missing = await self.site.missing_dataset(plan)
-        if missing is not None:
-            raise RefusedError(Refusal(Reason.DATASET_MISSING, {"claim": missing}))
+        bound = await self.site.check_datasets(plan)
         manifests = pods.claims(plan, self.site.identity, self.site.pod_settings)
-        for claim, document in zip(plan.claims, manifests, strict=True):
-            await self.site.ensure_claim(document, claim, progress.say)
+        pairs = zip(plan.claims, manifests, strict=True)
+        new = [await self.site.ensure_claim(document, claim, progress.say) for claim, document in pairs]
         pod = await self._create(admission, plan)
         self.pod_uid = uid_of(pod)
         events: deque[Document] = deque(maxlen=50)
@@ -103,7 +109,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
             progress.say(f"{event.get('reason', '')}: {event.get('message', '')}")
 
         with self.site.hearing(self.pod_uid, hear):
-            following = _Following(self, plan, progress)
+            following = _Following(self, plan, progress, new_claims=bound and any(new))
             while True:
                 pod = await self._seen(pod)
                 if following.look(pod, events, healthy=view.problem is None):
@@ -272,8 +278,8 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
 class _Following:
     """One start as it is followed: stages in order, and how long what is in the way has been there."""
 
-    def __init__(self, spawner: AIHubSpawner, plan: Plan, progress: Progress) -> None:
-        self._spawner, self._plan, self._progress = spawner, plan, progress
+    def __init__(self, spawner: AIHubSpawner, plan: Plan, progress: Progress, *, new_claims: bool) -> None:
+        self._spawner, self._plan, self._progress, self._new_claims = spawner, plan, progress, new_claims
         self._blocked: tuple[Reason, float] | None = None
         self._began = self._since = self._looked = spawner.clock()
 
@@ -312,7 +318,7 @@ class _Following:
             self._blocked = None
         elif self._blocked is None or self._blocked[0] is not found.refusal.reason:
             self._blocked = found.refusal.reason, now
-        if found is not None and self._blocked is not None and now - self._blocked[1] >= self._patience(found):
+        if found is not None and self._blocked is not None and now - self._blocked[1] >= self._patience(found, stage):
             raise RefusedError(found.refusal)
         deadline = self._deadline("machine" if gated else stage)
         # The hub's own bound would end the start without a word of ours.
@@ -320,9 +326,13 @@ class _Following:
         if late or now - self._since >= deadline:
             raise RefusedError(found.refusal if found else Refusal(Reason.START_TIMEOUT, {"seconds": int(deadline)}))
 
-    def _patience(self, found: Obstacle) -> float:
-        """Where a pool brings machines, not to fit yet is no obstacle for as long as that may take."""
-        return max(found.patience, self._spawner.site.pool_seconds) if found.machine else found.patience
+    def _patience(self, found: Obstacle, stage: str) -> float:
+        """What is still being made is no obstacle for as long as that may take: a pool's machine, a new volume."""
+        if found.machine:
+            return max(found.patience, self._spawner.site.pool_seconds)
+        if self._new_claims and stage == "machine":
+            return max(found.patience, self._spawner.volume_deadline)
+        return found.patience
 
     def _deadline(self, stage: str) -> float:
         spawner = self._spawner

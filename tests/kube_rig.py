@@ -113,7 +113,8 @@ async def rig_of(
         async with fake_kube() as own, rig_of(folder, policy, fake=own, opened=opened, **settings) as rig:
             yield rig
         return
-    fake.put(CLAIMS, {"metadata": {"name": "mnist", "namespace": USERS}, "spec": {}})
+    bound = {"status": {"phase": "Bound"}}
+    fake.put(CLAIMS, {"metadata": {"name": "mnist", "namespace": USERS}, "spec": {}, **bound})
     site = ClusterSite(settings_of(**settings))
     async with client_of(fake) as client:
         with loaded_aihub(folder, site, policy) as aihub:

@@ -305,11 +305,13 @@ async def test_a_class_that_does_not_grow_keeps_the_size_and_the_start_goes_on(t
 async def test_a_missing_dataset_is_named_by_its_claim(rig: Rig) -> None:
     plan = (await rig.admit()).plan
     assert plan is not None
-    assert await rig.site.missing_dataset(plan) is None
+    assert await rig.site.check_datasets(plan)
+    rig.fake.change(CLAIMS, "mnist", status={"phase": "Pending"})
+    assert not await rig.site.check_datasets(plan), "it has no volume yet"
     rig.fake.remove(CLAIMS, "mnist")
-    assert await rig.site.missing_dataset(plan) == "mnist"
+    assert await refusal_of(rig.site.check_datasets(plan)) == Refusal(Reason.DATASET_MISSING, {"claim": "mnist"})
     rig.fake.fault("GET", "/mnist", Answer(500))
-    assert (await refusal_of(rig.site.missing_dataset(plan))).reason is Reason.API_UNAVAILABLE
+    assert (await refusal_of(rig.site.check_datasets(plan))).reason is Reason.API_UNAVAILABLE
 
 
 async def test_claims_of_which_nobody_knows_count(rig: Rig) -> None:
