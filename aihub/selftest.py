@@ -37,7 +37,7 @@ SERVER = "helm-test"
 
 NEEDED = (
     ("pods", ("get", "list", "watch", "create", "delete")),
-    ("persistentvolumeclaims", ("get", "list", "watch", "create", "delete", "patch")),
+    ("persistentvolumeclaims", ("get", "list", "create", "patch")),
     ("events", ("get", "list", "watch")),
 )
 FORBIDDEN = (("secrets", "get"), ("secrets", "list"), ("pods/exec", "create"), ("serviceaccounts/token", "create"))
