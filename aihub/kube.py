@@ -31,6 +31,9 @@ Document = dict[str, Any]
 REQUEST_TIMEOUT = 10.0
 """Seconds for one request. A create that took longer may still have been carried out: ask before you send it again."""
 
+LIST_SHARE = 6
+"""How many times as long a LIST may take as another request."""
+
 WATCH_SECONDS = 60
 """How long one watch lasts. A connection that died silently is noticed after it at the latest."""
 
@@ -103,7 +106,10 @@ class Kube:
     async def all(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Document], str]:
         """All objects there are now, and the version up to which they are known. A strong read. Raises KubeError."""
         query = [("labelSelector", labels), ("fieldSelector", fields)]
-        answer = await self._send("GET", path, query=[(key, value) for key, value in query if value])
+        given = [(key, value) for key, value in query if value]
+        # A list of thousands of objects takes its time; what must not stop is that something comes.
+        patience = aiohttp.ClientTimeout(total=LIST_SHARE * self._timeout, sock_read=self._timeout)
+        answer = await self._send("GET", path, query=given, patience=patience)
         items = answer.get("items") or []
         return items, answer.get("metadata", {}).get("resourceVersion", "")
 
@@ -153,8 +159,9 @@ class Kube:
         *,
         query: list[tuple[str, str]] | None = None,
         content_type: str = "application/json",
+        patience: aiohttp.ClientTimeout | None = None,
     ) -> Document:
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        timeout = patience or aiohttp.ClientTimeout(total=self._timeout)
         try:
             answer = await self._call(method, path, body, query or [], timeout, content_type)
             text = await answer.text()

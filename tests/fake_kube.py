@@ -21,7 +21,7 @@ import yaml
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-__all__ = ["CUT", "HANG", "LOSE", "Answer", "FakeKube", "client_of", "fake_kube"]
+__all__ = ["CUT", "HANG", "LOSE", "SLOW", "Answer", "FakeKube", "client_of", "fake_kube"]
 
 Document = dict[str, Any]
 
@@ -46,6 +46,8 @@ LOSE = "lose"
 """The request is carried out, and its answer does not arrive."""
 CUT = "cut"
 """The connection ends without an answer; nothing is carried out."""
+SLOW = "slow"
+"""The answer comes in many small pieces, each after a moment."""
 HANG = "hang"
 """No answer, no end of the connection; nothing is carried out."""
 
@@ -188,6 +190,8 @@ class FakeKube:
             await asyncio.Event().wait()
         if how == CUT:
             return _no_answer(request)
+        if how == SLOW:
+            return await _drip(request, self._answer(request, request.path, found["name"], {}))
         collection, name = (
             request.path.removesuffix(f"/{found['name']}") if found["name"] else request.path,
             found["name"],
@@ -325,6 +329,15 @@ def _wanted(kind: str, document: Document, request: web.Request) -> bool:
 
 async def _send(response: web.StreamResponse, kind: str, document: Document) -> None:
     await response.write(json.dumps({"type": kind, "object": document}).encode() + b"\n")
+
+
+async def _drip(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    body, response = str(answer.text).encode(), web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    for start in range(0, len(body), len(body) // 8 + 1):
+        await asyncio.sleep(0.25)
+        await response.write(body[start : start + len(body) // 8 + 1])
+    return response
 
 
 def _no_answer(request: web.Request) -> web.Response:

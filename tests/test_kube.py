@@ -18,7 +18,7 @@ from kubernetes_asyncio.config import ConfigException
 
 from aihub.errors import KubeError
 from aihub.kube import Kube, View, can_heal, claims_path, events_path, nodes_path, pods_path
-from tests.fake_kube import CUT, HANG, LOSE, Answer, FakeKube, client_of, fake_kube
+from tests.fake_kube import CUT, HANG, LOSE, SLOW, Answer, FakeKube, client_of, fake_kube
 
 Document = dict[str, Any]
 PODS = pods_path("users")
@@ -93,6 +93,19 @@ async def test_a_list_is_strong_and_selects(kube: Kube, fake: FakeKube) -> None:
     assert version
     # Without a version the API server asks etcd; with one it may answer from a cache that lags behind.
     assert "resourceVersion" not in fake.requests[-1][1]
+
+
+async def test_a_long_list_may_take_longer_than_another_request(kube: Kube, fake: FakeKube) -> None:
+    fake.put(PODS, named("a"))
+    fake.fault("GET", PODS, SLOW)
+    began = time.monotonic()
+    items, _ = await kube.all(PODS)
+    assert len(items) == 1
+    assert time.monotonic() - began > 1.5, "longer than its limit for requests"
+    fake.fault("GET", PODS, HANG)
+    assert (await error_of(kube.all(PODS))).status is None
+    fake.fault("GET", "/pods/a", SLOW)
+    assert (await error_of(kube.read(pods_path("users", "a")))).status is None
 
 
 @pytest.mark.parametrize(
