@@ -24,7 +24,7 @@ from aihub.policy import Rule
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))])
-GUIDES = [path for path in PAGES if path.parent in (DOCS, ROOT)]
+GUIDES = [path for path in PAGES if path.parent in (DOCS, DOCS / "kubernetes", ROOT)]
 
 OFFLINE = ("check", "images", "schema", "version", "why")
 """Commands that need no hub: what a page shows of them must be what they print."""
@@ -43,8 +43,22 @@ def text_of(name: str) -> str:
 
 
 def fences(path: Path, *languages: str) -> list[str]:
-    found = _FENCE.finditer(path.read_text(encoding="utf-8"))
-    return [match["text"] for match in found if match["language"] in languages]
+    return blocks(path.read_text(encoding="utf-8"), *languages)
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    return [match["text"] for match in _FENCE.finditer(text) if match["language"] in languages]
+
+
+def section(path: Path, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return path.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def shown_files(path: Path) -> dict[str, str]:
+    """The files whose text a page shows: blocks of YAML that begin with their name."""
+    named = ((re.match(r"# (\S+\.yaml)\n", block), block) for block in fences(path, "yaml"))
+    return {name[1]: block for name, block in named if name is not None}
 
 
 def prose(path: Path) -> str:
@@ -54,8 +68,8 @@ def prose(path: Path) -> str:
 
 def table(text: str, heading: str) -> Iterator[list[str]]:
     """The rows, without the head, of the first table below a heading."""
-    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
-    lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    part = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), part.splitlines())
     rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines))
     for row in rows[2:]:
         yield [cell.strip() for cell in row.strip("|").split(" | ")]
@@ -93,10 +107,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as a reader has it: the checkout's config, and the files whose text the pages show."""
     (tmp_path / "config").symlink_to(ROOT / "config")
     for path in GUIDES:
-        for block in fences(path, "yaml"):
-            name = re.match(r"# (\S+\.yaml)\n", block)
-            if name is not None:
-                (tmp_path / name[1]).write_text(block, encoding="utf-8")
+        for name, block in shown_files(path).items():
+            (tmp_path / name).write_text(block, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AIHUB_CONFIG", raising=False)
     return tmp_path
