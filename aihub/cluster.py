@@ -452,7 +452,7 @@ class ClusterSite:
                 pause = min(2 * pause, 5.0)
             if time.monotonic() > until:
                 return False
-            await view.change(1.0)
+            await view.change(name, 1.0)
 
     async def end_admission(self, entry: Entry, seconds: float) -> bool:
         """As `end`, for the pod of an admission whose uid was never learnt; whether it is certainly not there."""

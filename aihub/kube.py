@@ -253,7 +253,7 @@ class View:
         self._keep, self._on_change, self._clock = keep, on_change, clock
         self._true_at: float | None = None
         self._known = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._version = ""
         self.problem: KubeError | None = None
         """Why the last request failed; None while all is well."""
@@ -271,13 +271,22 @@ class View:
             return False
         return True
 
-    async def change(self, seconds: float) -> None:
-        """Wait for the next change, at most `seconds`."""
-        changed = self._changed
+    async def change(self, name: str, seconds: float) -> None:
+        """Wait for the next change of the object `name`, or the next whole LIST, at most `seconds`.
+
+        Only who waits for this object is woken: in a class that starts at once all the others wait too.
+        """
+        waiting = self._waiting.setdefault(name, set())
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.add(changed)
         try:
-            await asyncio.wait_for(changed.wait(), seconds)
+            await asyncio.wait_for(changed, seconds)
         except TimeoutError:
             return
+        finally:
+            waiting.discard(changed)
+            if not waiting and self._waiting.get(name) is waiting:
+                del self._waiting[name]
 
     async def follow(self) -> None:
         """LIST and WATCH for ever. What fails, or ends at once, is begun again after growing pauses."""
@@ -354,5 +363,7 @@ class View:
 
     def _tell(self, document: Document | None, *, deleted: bool) -> None:
         self._on_change(document, deleted)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        names = self._waiting if document is None else (document["metadata"]["name"],)
+        for changed in (each for name in names for each in self._waiting.get(name, ())):
+            if not changed.done():
+                changed.set_result(None)

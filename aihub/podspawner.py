@@ -114,7 +114,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
                 pod = await self._seen(pod)
                 if following.look(pod, events, healthy=view.problem is None):
                     break
-                await view.change(self.look_every)
+                await view.change(self.pod_name, self.look_every)
             url: str = self._get_pod_url(pod)
             await self._answering(url)
         return url

@@ -268,12 +268,32 @@ async def test_nothing_is_known_before_the_first_list(kube: Kube, fake: FakeKube
 
 async def test_waiting_for_a_change_ends_with_it_or_in_time(followed: Followed, fake: FakeKube) -> None:
     began = time.monotonic()
-    await followed.view.change(0.05)
+    await followed.view.change("second", 0.05)
     assert time.monotonic() - began < 1
-    waiting = asyncio.ensure_future(followed.view.change(30))
+    waiting = [asyncio.ensure_future(followed.view.change("second", 30)) for _ in range(2)]
     await asyncio.sleep(0)
     fake.put(PODS, named("second"))
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+
+
+async def test_nobody_is_woken_by_another_object(followed: Followed, fake: FakeKube) -> None:
+    waiting = {name: asyncio.ensure_future(followed.view.change(name, 30)) for name in ("second", "third")}
+    await asyncio.sleep(0)
+    fake.put(PODS, named("second"))
+    await asyncio.wait_for(waiting["second"], 5)
+    assert not waiting["third"].done()
+    fake.put(PODS, named("third"))
+    await asyncio.wait_for(waiting["third"], 5)
+
+
+async def test_everybody_looks_again_after_a_whole_list(followed: Followed, fake: FakeKube) -> None:
+    waiting = asyncio.ensure_future(followed.view.change("second", 30))
+    await fake.end()
+    fake.put(PODS, named("third"))
+    fake.forget()
+    await fake.begin()
+    await asyncio.wait_for(waiting, 10)
+    assert followed.names == {"first", "third"}
 
 
 async def test_what_is_known_stays_while_the_api_server_is_away_and_gets_old(

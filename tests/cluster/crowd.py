@@ -112,7 +112,7 @@ class Crowd:
                 return 0, f"{answer.status}: {await answer.text()}"
             gone = answer.status == 204
         while not gone:
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
             async with session.get(address, headers=headers) as answer:
                 gone = not (await answer.json())["servers"]
         return 0, ""
