@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,7 @@ class Works:
         if not reused:
             self._say(f"Building {recipe.name} …")
             arguments = {"SOURCE": labels.source, "REVISION": labels.revision, "VERSION": __version__}
+            arguments["BUILD"] = secrets.token_hex(8)
             self._build(recipe, tag, arguments)
         reference = f"{self._registry}/aihub/{recipe.name}:{__version__}"
         digest = self._engine.push(tag, reference) if push else None
