@@ -76,6 +76,8 @@ def _listen_in_cluster(c: Any, settings: Settings) -> None:
     c.JupyterHub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
+    # A new proxy knows no routes; on this occasion alone the hub gives them to a proxy that it has not started.
+    c.JupyterHub.last_activity_interval = 30
 
 
 def _start_pods(c: Any, settings: Settings) -> None:

@@ -57,6 +57,7 @@ def test_proxy_and_servers_outlive_the_hub() -> None:
     assert config.ConfigurableHTTPProxy.should_start is False
     assert config.ConfigurableHTTPProxy.api_url == "http://proxy.aihub:8001"
     assert config.JupyterHub.hub_connect_url == "http://hub.aihub:8081"
+    assert config.JupyterHub.last_activity_interval <= 30, "a new proxy gets its routes soon"
 
 
 def test_a_student_cannot_end_the_hub_and_homes_are_not_kubespawner_s() -> None:
