@@ -26,7 +26,7 @@ from aihub.facts import Machine
 from aihub.kube import Kube, View, can_heal, claims_path, events_path, nodes_path, pods_path
 from aihub.ledger import Entry, HeldClaim, Phase, Room
 from aihub.plan import Plan
-from aihub.podstate import being_deleted, uid_of
+from aihub.podstate import being_deleted, never_ran, uid_of
 from aihub.policy import Policy
 from aihub.profiles import Placement
 from aihub.scheduling import open_to_all
@@ -43,6 +43,9 @@ CREATE_SECONDS = 25.0
 
 GRACE = 10
 """Seconds that a server gets to end its kernels by itself."""
+
+NEVER_RAN_SECONDS = 5.0
+"""How long a pod in which nothing ever ran gets to go by itself."""
 
 MAX_DEPARTED = 2_000
 
@@ -113,6 +116,7 @@ class ClusterSite:
             grace_seconds=GRACE,
         )
         self.create_seconds = CREATE_SECONDS
+        self.never_ran_seconds = NEVER_RAN_SECONDS
         self.standing: set[str] = set()
         """Ids of the admissions that a spawner stands for: what they made is theirs to delete."""
         self._namespaces: dict[str, Namespace] = {}
@@ -438,14 +442,20 @@ class ClusterSite:
     async def end(self, namespace: str, name: str, uid: str, seconds: float) -> bool:
         """Delete the pod with this uid and no other, and wait for its end, at most `seconds`; whether it is gone."""
         until, asked, pause = time.monotonic() + seconds, False, 0.5
+        at_once = time.monotonic() + self.never_ran_seconds
         view = self.view(namespace)
         while True:
             try:
                 if not asked:
                     await self.kube.delete(pods_path(namespace, name), uid, grace=GRACE)
                     asked = True
-                if await self.find(namespace, name, uid) is None:
+                found = await self.find(namespace, name, uid)
+                if found is None:
                     return True
+                if time.monotonic() > at_once and never_ran(found):
+                    # The kubelet does not let go of a pod before its image is there, which may take an hour. There is
+                    # nothing to end in it: without the object it is not started any more.
+                    await self.kube.delete(pods_path(namespace, name), uid, grace=0)
             except (KubeError, Unknown) as error:
                 log.warning("Cannot end pod %s/%s yet: %s", namespace, name, error)
                 await asyncio.sleep(pause)

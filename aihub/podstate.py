@@ -13,7 +13,18 @@ from typing import Any
 from aihub.errors import Parameter, Reason, Refusal
 from aihub.resources import MEMORY, format_amount, parse_quantity
 
-__all__ = ["STAGES", "Ended", "Obstacle", "being_deleted", "ended", "is_gated", "obstacle", "stage_of", "uid_of"]
+__all__ = [
+    "STAGES",
+    "Ended",
+    "Obstacle",
+    "being_deleted",
+    "ended",
+    "is_gated",
+    "never_ran",
+    "obstacle",
+    "stage_of",
+    "uid_of",
+]
 
 Document = Mapping[str, Any]
 
@@ -54,6 +65,12 @@ def uid_of(pod: Document) -> str:
 def being_deleted(pod: Document) -> bool:
     """Whether somebody has asked for its deletion."""
     return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def never_ran(pod: Document) -> bool:
+    """Whether its kubelet says that no container of it has run yet."""
+    states = list(_states(pod))
+    return bool(states) and all("waiting" in state for state in states) and _status(pod).get("reason") != "NodeLost"
 
 
 def stage_of(pod: Document, events: Collection[Document] = ()) -> str:

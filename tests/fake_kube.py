@@ -263,7 +263,7 @@ class FakeKube:
         grace = options.get("gracePeriodSeconds", 30)
         marked = {"deletionTimestamp": TIME, "deletionGracePeriodSeconds": grace}
         document = self.change(collection, name, metadata={**found["metadata"], **marked})
-        if not self.lingers:
+        if not self.lingers or grace == 0:
             self.remove(collection, name)
         return web.json_response(document)
 

@@ -626,6 +626,20 @@ async def test_a_pod_that_does_not_go_is_not_said_to_be_gone(rig: Rig) -> None:
     assert len(rig.fake.deletions) == 1, "asked once"
 
 
+@pytest.mark.parametrize(
+    ("state", "gone"),
+    [({"waiting": {"reason": "ContainerCreating"}}, True), ({"running": {}}, False)],
+    ids=["its image is being fetched", "its server runs"],
+)
+async def test_only_where_nothing_ever_ran_the_end_is_not_waited_for(rig: Rig, state: Document, gone: bool) -> None:
+    _, made = await a_pod(rig)
+    name = made["metadata"]["name"]
+    rig.fake.change(PODS, name, status={"containerStatuses": [{"name": "notebook", "state": state}]})
+    rig.fake.lingers, rig.site.never_ran_seconds = True, 0.2
+    assert await rig.site.end(USERS, name, uid_of(made), 3) is gone
+    assert len(rig.fake.deletions) == (2 if gone else 1)
+
+
 async def test_the_end_of_a_pod_is_noticed_when_it_comes(rig: Rig) -> None:
     _, made = await a_pod(rig)
     await until(lambda: rig.site.pod(USERS, made["metadata"]["name"]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aihub.errors import Reason, Refusal
-from aihub.podstate import STAGES, being_deleted, ended, obstacle, stage_of, uid_of
+from aihub.podstate import STAGES, being_deleted, ended, never_ran, obstacle, stage_of, uid_of
 
 Document = dict[str, Any]
 
@@ -75,6 +75,19 @@ CREATING: Document = {"containerStatuses": [waiting("ContainerCreating")]}
 
 def event(reason: str, message: str = "") -> Document:
     return {"reason": reason, "message": message, "type": "Normal", "involvedObject": {"uid": "u-1"}}
+
+
+@pytest.mark.parametrize(
+    ("document", "never"),
+    [
+        pytest.param(pod("Pending", SCHEDULED), False, id="the kubelet has said nothing"),
+        pytest.param(pod("Pending", SCHEDULED, **CREATING), True, id="its container waits"),
+        pytest.param(pod("Pending", SCHEDULED, reason="NodeLost", **CREATING), False, id="its kubelet is away"),
+        pytest.param(pod("Failed", SCHEDULED, containerStatuses=[terminated(1)]), False, id="it has ended"),
+    ],
+)
+def test_nothing_ran_where_the_kubelet_says_so(document: Document, never: bool) -> None:
+    assert never_ran(document) is never
 
 
 # --- how far ---------------------------------------------------------------------------------------------------------
