@@ -12,8 +12,10 @@ from urllib.parse import unquote
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
+from aihub.chart import Values, values_schema
 from aihub.cli import main
 from aihub.cli_secrets import SECRET_KEYS
 from aihub.config import load, schema
@@ -276,35 +278,37 @@ def test_design_has_the_rules_in_their_order() -> None:
     assert len(words) == len(Rule)
 
 
-# --- keys of the policy file -----------------------------------------------------------------------------------------
+# --- keys of the policy file and values of the chart -----------------------------------------------------------------
 
 
-DOCUMENT = schema()
+DOCUMENT, VALUES = schema(), values_schema()
 
 
-def definition(node: Any) -> Any:
+def definition(node: Any, document: Any) -> Any:
     while isinstance(node, dict) and "$ref" in node:
-        node = DOCUMENT["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        node = document["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return node
 
 
-def below(node: Any, key: str) -> Iterator[Any]:
+def below(node: Any, key: str, document: Any) -> Iterator[Any]:
     """What the schema says at `key` of an object; NAME is any key of a map."""
-    node = definition(node)
+    node = definition(node, document)
     for option in [*node.get("anyOf", ()), *node.get("oneOf", ())]:
-        yield from below(option, key)
+        yield from below(option, key, document)
     if key in node.get("properties", {}):
         yield node["properties"][key]
     if key == "NAME" and isinstance(node.get("additionalProperties"), dict):
         yield node["additionalProperties"]
+    if node.get("additionalProperties") is True:  # an object of Kubernetes
+        yield node
     if key == "NAME":
         yield from node.get("patternProperties", {}).values()
 
 
-def exists(key: str) -> bool:
-    nodes: list[Any] = [DOCUMENT]
+def exists(key: str, document: Any) -> bool:
+    nodes: list[Any] = [document]
     for part in key.split("."):
-        nodes = [found for node in nodes for found in below(node, part)]
+        nodes = [found for node in nodes for found in below(node, part, document)]
     return bool(nodes)
 
 
@@ -319,14 +323,33 @@ def known_keys(node: Any) -> Iterator[str]:
 
 def test_every_key_that_the_admin_s_page_names_is_in_the_schema() -> None:
     codes = _CODE.findall(prose(DOCS / "admin.md"))
-    top = set(definition(DOCUMENT)["properties"])
+    top = set(definition(DOCUMENT, DOCUMENT)["properties"])
     paths = {code for code in codes if "." in code and code.partition(".")[0] in top}
     assert len(paths) > 10
-    assert {path for path in paths if not exists(path)} == set()
+    assert {path for path in paths if not exists(path, DOCUMENT)} == set()
     # Keys named alone are told by their spelling.
     alone = {code for code in codes if re.fullmatch(r"[a-z]+(?:[A-Z][a-z]+)+", code)}
     assert alone
     assert alone <= {*known_keys(DOCUMENT), *SECRET_KEYS}
+
+
+@pytest.mark.parametrize("name", ["kubernetes.md", "kubernetes/cluster.md", "kubernetes/operate.md"])
+def test_every_value_that_a_page_names_is_in_the_schema(name: str) -> None:
+    codes = _CODE.findall(prose(DOCS / name))
+    # A value may stand behind its key, as in `hub.baseUrl: /aihub/`.
+    names = {code.partition(":")[0] for code in codes if re.match(r"[a-zA-Z]+\.[a-zA-Z.]+(?::|$)", code)}
+    paths = {each for each in names if each.partition(".")[0] in VALUES["properties"]}
+    assert len(paths) > 3
+    assert {path for path in paths if not exists(path, VALUES)} == set()
+
+
+@pytest.mark.parametrize("name", ["kubernetes.md", "kubernetes/cluster.md", "kubernetes/operate.md"])
+def test_every_block_of_values_fits_the_schema(name: str) -> None:
+    documents = [yaml.safe_load(block) for block in fences(DOCS / name, "yaml")]
+    values = [document for document in documents if "kind" not in document]
+    assert values
+    for document in values:
+        Values.model_validate(document)
 
 
 def test_every_key_of_the_secret_is_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""The commands of docs/kubernetes.md as they stand there, on the cluster."""
+"""The commands in the pages about Kubernetes as they stand there, on the cluster."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import os
 import re
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.chart_rig import named, render
 from tests.cluster.rig.cluster import Cluster
 from tests.cluster.rig.toolbox import HELM, KUBERNETES, program
 from tests.local.people import until
-from tests.test_docs import DOCS, ROOT, blocks, section, shown_files
+from tests.test_docs import DOCS, ROOT, blocks, section, shown_files, table
 
 PAGE = DOCS / "kubernetes.md"
+CLUSTER, OPERATE = (DOCS / "kubernetes" / f"{name}.md" for name in ("cluster", "operate"))
 REGISTRY = "registry.example.org/aihub"
 
 
@@ -90,32 +94,175 @@ def desk(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.Temp
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = Desk(folder, cluster, f"docs-{secrets.token_hex(2)}", images, port)
-    for name, text in shown_files(PAGE).items():
-        (folder / name).write_text(own.own(text), encoding="utf-8")
+    for page in (PAGE, OPERATE):
+        for name, text in shown_files(page).items():
+            (folder / name).write_text(own.own(text), encoding="utf-8")
     yield own
     cluster.kubectl(
         "delete", "namespace", f"{own.namespace}-users", own.namespace, "--ignore-not-found", "--wait=false"
     )
 
 
-def test_the_installation_is_done_by_its_commands(desk: Desk) -> None:
-    secret, install, forward, passwords, upgrade, check = (
-        block for block in blocks(section(PAGE, "Install"), "sh") if not block.startswith("make ")
-    )
+# --- install, keep, remove -------------------------------------------------------------------------------------------
+
+
+def commands(page: Path, heading: str) -> list[str]:
+    return [block for block in blocks(section(page, heading), "sh") if not block.startswith("make ")]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the commands of the page printed."""
+
+    notes: str
+    passwords: tuple[str, ...]
+    later_notes: str
+    test: str
+
+
+@pytest.fixture(scope="module")
+def installation(desk: Desk) -> Installation:
+    """The section Install, from its first command to its last."""
+    secret, install, forward, passwords, upgrade, test = commands(PAGE, "Install")
     desk.run(secret)
     notes = desk.run(install)
     with desk.meanwhile(forward):
         until(lambda: answers(desk.port), "the sign-in page comes")
-    admin, everybody = (desk.run(line) for line in passwords.splitlines())
-    assert len(admin) >= 32
-    assert 8 <= len(everybody) < 32
-    assert "There is no project yet" in notes
-    assert "There is no project yet" not in desk.run(upgrade)
+    told = tuple(desk.run(line) for line in passwords.splitlines())
+    later = desk.run(upgrade)
     # Not to wait for the kubelet: it looks at the ConfigMaps of a pod that changes.
     desk.run("kubectl --namespace aihub annotate pod --selector app.kubernetes.io/component=hub example.org/now=1")
-    shown = [line.split(":")[0] for line in section(PAGE, "Install").splitlines() if line.startswith("ok ")]
-    printed = [line.split(":")[0] for line in desk.run(check, within=600).splitlines() if line.startswith("ok ")]
-    assert printed == shown
+    return Installation(notes, told, later, desk.run(test, within=600))
+
+
+def test_the_installation_is_done_by_its_commands(installation: Installation) -> None:
+    admin, everybody = installation.passwords
+    assert len(admin) >= 32
+    assert 8 <= len(everybody) < 32
+    assert "There is no project yet" in installation.notes
+    assert "There is no project yet" not in installation.later_notes
+    assert checks(installation.test) == checks(section(PAGE, "Install"))
+
+
+def checks(text: str) -> list[str]:
+    return [line.split(":")[0] for line in text.splitlines() if line.startswith("ok ")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installation")
+def test_a_backup_is_made_and_comes_back(desk: Desk) -> None:
+    copy, _ = commands(OPERATE, "Backup")
+    desk.run(copy)
+    for name, wanted in (("jupyterhub", "users"), ("aihub", "reservation")):
+        with sqlite3.connect(desk.folder / f"{name}.sqlite") as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert database.execute(f"SELECT count(*) FROM {wanted}").fetchone()
+    before = desk.run("kubectl --namespace aihub get pod --selector app.kubernetes.io/component=hub --output name")
+    (restore,) = commands(OPERATE, "Restore")
+    desk.run(restore)
+    assert "ada" in people(desk)
+    assert (
+        desk.run("kubectl --namespace aihub get pod --selector app.kubernetes.io/component=hub --output name") != before
+    )
+
+
+def people(desk: Desk) -> str:
+    """The names in the hub's database."""
+    connected = "sqlite3.connect('/srv/aihub/jupyterhub.sqlite')"
+    code = f"import sqlite3; print({connected}.execute('SELECT name FROM users').fetchall())"
+    return desk.run(f'kubectl --namespace aihub exec deploy/aihub-hub -- python -c "{code}"')
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installation")
+def test_claims_say_whose_they_are(desk: Desk) -> None:
+    (command,) = (block for block in commands(CLUSTER, "Storage"))
+    assert re.search(rf"^home-ada-\S+ +{desk.namespace}/aihub/ada +1Gi$", desk.run(command), re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installation")
+def test_upgrade_and_rollback_are_done_by_their_commands(desk: Desk) -> None:
+    upgrade, restart, back = commands(PAGE, "Upgrade")
+    desk.run(upgrade)
+    desk.run(restart)
+    desk.run("kubectl --namespace aihub rollout status deploy/aihub-hub --timeout=3m")
+    assert "Rollback to 1" in desk.run(f"{back}\nhelm history aihub --namespace aihub")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("installation")
+def test_homes_outlive_the_release_and_nothing_outlives_the_namespaces(desk: Desk) -> None:
+    uninstall, _stop, remove = commands(PAGE, "Uninstall")
+    desk.run(uninstall)
+    left = desk.run(
+        "kubectl --namespace aihub get pvc --output name; kubectl --namespace aihub-users get pvc --output name"
+    )
+    assert "persistentvolumeclaim/aihub-hub" in left
+    assert "persistentvolumeclaim/home-ada-" in left
+    desk.run(remove)
+    assert (
+        desk.run("kubectl get pv --output name --selector example.org/none= ; kubectl get namespaces").count(
+            desk.namespace
+        )
+        == 0
+    )
+
+
+# --- what restarts ---------------------------------------------------------------------------------------------------
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "aihub": {"aihub": {"home": {"size": "7Gi"}}},
+    "imageStreamDocuments": {"imageStreamDocuments": {"one": "kind: ImageStream\n"}},
+    "aihub.signIn": {"aihub": {"signIn": {"people": {"eve": {}}}}},
+    "hub.config": {"hub": {"config": {"JupyterHub": {"log_level": "DEBUG"}}}},
+    "hub.extraConfig": {"hub": {"extraConfig": {"a": "c.JupyterHub.log_level = 10\n"}}},
+    "hub.image": {"hub": {"image": {"tag": "9"}}},
+    "singleuser": {"singleuser": {"extraEnv": {"TZ": "UTC"}}},
+    "cull": {"cull": {"every": 60}},
+    "rbac.readNodes": {"rbac": {"readNodes": True}},
+    "scheduling.schedulerName": {"scheduling": {"schedulerName": "second"}},
+    "proxy.chp": {"proxy": {"chp": {"image": {"tag": "9"}}}},
+    "imagePullSecrets": {"imagePullSecrets": ["registry"]},
+    "scheduling.corePods": {"scheduling": {"corePods": {"nodeSelector": {"a": "b"}}}},
+    "scheduling.podPriority": {"scheduling": {"podPriority": {"enabled": True}}},
+    "namespaces": {"namespaces": {"labels": {"a": "b"}}},
+    "networkPolicy": {
+        "hub": {"networkPolicy": {"enabled": False}},
+        "proxy": {"chp": {"networkPolicy": {"enabled": False}}},
+        "singleuser": {"networkPolicy": {"egress": {"outside": False}}},
+    },
+    "ingress": {"ingress": {"enabled": True}},
+    "httpRoute": {"httpRoute": {"enabled": True, "gateway": {"name": "g"}}},
+    "prePuller": {"prePuller": {"continuous": {"enabled": True}, "extraImages": ["a:1"]}},
+    "tests": {"tests": {"enabled": False}},
+}
+"""One change of every value that the page names. The image streams' documents are there before it."""
+
+DOCUMENTS = {"imageStreamDocuments": {"one": "kind: List\n"}}
+RESTARTS = {"nothing": set(), "the hub": {"hub"}, "the proxy": {"proxy"}, "both": {"hub", "proxy"}}
+
+
+def promised() -> Iterator[tuple[str, set[str]]]:
+    """What the page says of each value: whose pods are replaced."""
+    for changed, restarts in table(PAGE.read_text(encoding="utf-8"), "Upgrade"):
+        named = re.findall(r"`([^`]+)`", changed.replace("all but `signIn`", ""))
+        for key in named:
+            yield key, RESTARTS[restarts.split(":")[0]]
+
+
+@pytest.mark.parametrize(("key", "restarts"), list(promised()))
+def test_a_change_restarts_what_the_page_says(key: str, restarts: set[str]) -> None:
+    old, new = (pods(render(values=values)) for values in (DOCUMENTS, {**DOCUMENTS, **CHANGES[key]}))
+    assert {component for component in old if old[component] != new[component]} == restarts
+
+
+def test_the_page_speaks_of_every_change_that_is_tried() -> None:
+    assert {key for key, _ in promised()} == CHANGES.keys()
+
+
+def pods(manifests: str) -> dict[str, Any]:
+    return {name: named(manifests, "Deployment", f"aihub-{name}")["spec"]["template"] for name in ("hub", "proxy")}
 
 
 def answers(port: int) -> bool:
