@@ -109,6 +109,14 @@ def test_secrets_are_only_referred_to(name: str, rendered: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("name", RENDERS)
+def test_the_proxy_passes_on_what_an_ingress_says_of_a_request(name: str, rendered: dict[str, str]) -> None:
+    """And says it itself where browsers reach it, which could say anything."""
+    proxy = next(spec for where, spec in pod_specs(rendered[name]) if where.endswith("-proxy"))
+    routed = any(each["kind"] in ("Ingress", "HTTPRoute") for each in objects(rendered[name]))
+    assert ("--no-x-forward" in proxy["containers"][0]["command"]) == routed
+
+
+@pytest.mark.parametrize("name", RENDERS)
 def test_rights_are_the_least(name: str, rendered: dict[str, str]) -> None:
     roles = [each for each in objects(rendered[name]) if each["kind"] == "Role"]
     assert {role["metadata"]["namespace"] for role in roles}.isdisjoint({"aihub"})

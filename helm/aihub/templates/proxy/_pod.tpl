@@ -21,6 +21,11 @@ containers:
       - --default-target={{ include "aihub.hubUrl" . }}
       - --error-target={{ include "aihub.hubUrl" . }}{{ .Values.hub.baseUrl }}hub/error
       - --log-level=warn
+      {{- if or .Values.ingress.enabled .Values.httpRoute.enabled }}
+      # Who is in front says whose request it is, and that it came by https. The proxy would append itself, and the hub
+      # believes the last: cookies without Secure, links with http, one address for everybody who guesses at passwords.
+      - --no-x-forward
+      {{- end }}
       {{- range .Values.proxy.chp.extraCommandLineFlags }}
       - {{ . | quote }}
       {{- end }}
