@@ -44,6 +44,8 @@ def hub(cluster: Cluster, busybox: str, tmp_path_factory: pytest.TempPathFactory
     """A hub that knows no nodes, and offers much that cannot be started."""
     with cluster.slow_registry(50_000) as slow, answering() as port:
         yield from _hub(cluster, busybox, slow, port, tmp_path_factory.mktemp("failing"))
+        # A kubelet fetches one image after the other: the slow one must not be in the way of others.
+        slow.rate = None
 
 
 def _hub(cluster: Cluster, busybox: str, slow: SlowRegistry, port: int, folder: Path) -> Iterator[HostHub]:
