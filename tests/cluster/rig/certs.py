@@ -1,4 +1,7 @@
-"""The certificates of a cluster that lives for hours: one authority, the API server's, and its own as a client."""
+"""The certificates of a cluster that lives for hours: one authority, the API server's, and its own as a client.
+
+And that of a web site, with an authority of its own.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,36 @@ def write_certificates(folder: Path, names: Sequence[str], addresses: Sequence[s
     (folder / "accounts.pub").write_bytes(
         accounts.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
+
+
+def write_web_certificate(folder: Path, names: Sequence[str]) -> None:
+    """Write `web.crt` with `web.key` for the host names, and `web-ca.crt`, which browsers are to trust."""
+    ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _subject("aihub-test-web-ca")
+    signs = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    ca = (
+        _builder(ca_name, ca_name, ca_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(signs, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+    )
+    _write(folder / "web-ca.crt", ca.sign(ca_key, hashes.SHA256()))
+    site = (
+        _builder(_subject(names[0]), ca_name, _key(folder / "web.key"))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    _write(folder / "web.crt", site.sign(ca_key, hashes.SHA256()))
 
 
 def _subject(name: str, group: str | None = None) -> x509.Name:

@@ -97,7 +97,7 @@ def ensure(tool: Tool) -> Path:
     """
     if tool.folder.exists():
         return tool.folder
-    with _turn():
+    with turn():
         if not tool.folder.exists():
             _build(tool)
     return tool.folder
@@ -125,7 +125,8 @@ def _digest(folder: Path) -> str:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def turn() -> Iterator[None]:
+    """Wait until no other run builds; then nobody else does."""
     lock = CACHE / "tools" / ".lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
