@@ -291,7 +291,9 @@ def stage_facts(spawner: LaunchMixin, *, failed: bool = False) -> list[pages.Sta
     began: dict[str, datetime] = spawner.progress_made.began if spawner.progress_made else {}
     ends = dict(zip(began, [*list(began.values())[1:], None], strict=True))
     last = next(reversed(began), None)
-    return [pages.StageFacts(stage, began.get(stage), ends.get(stage), failed and stage == last) for stage in spawner.stages]
+    return [
+        pages.StageFacts(stage, began.get(stage), ends.get(stage), failed and stage == last) for stage in spawner.stages
+    ]
 
 
 class StopServer(PageHandler):
