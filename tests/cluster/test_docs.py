@@ -152,8 +152,10 @@ def checks(text: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("installation")
 def test_a_backup_is_made_and_comes_back(desk: Desk) -> None:
-    copy, _ = commands(OPERATE, "Backup")
+    copy, claims = commands(OPERATE, "Backup")
     desk.run(copy)
+    desk.run(claims)
+    assert f"{desk.namespace}/aihub/ada" in (desk.folder / "claims.json").read_text(encoding="utf-8")
     for name, wanted in (("jupyterhub", "users"), ("aihub", "reservation")):
         with sqlite3.connect(desk.folder / f"{name}.sqlite") as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
