@@ -284,7 +284,10 @@ class ChpModel(Model):
         description="Resources of the proxy's container.",
     )
     extra_command_line_flags: list[str] = Field(
-        default_factory=list, title="Flags", description="More arguments of configurable-http-proxy."
+        default_factory=list,
+        title="Flags",
+        description="More arguments of configurable-http-proxy. Behind a load balancer that ends TLS: `--no-x-forward`, "
+        "which ingress and httpRoute give by themselves.",
     )
     extra_env: dict[VariableName, EnvironmentValue] = Field(
         default_factory=dict, title="Extra environment", description="Variables of the proxy, as hub.extraEnv."
