@@ -286,8 +286,8 @@ class ChpModel(Model):
     extra_command_line_flags: list[str] = Field(
         default_factory=list,
         title="Flags",
-        description="More arguments of configurable-http-proxy. Behind a load balancer that ends TLS: `--no-x-forward`, "
-        "which ingress and httpRoute give by themselves.",
+        description="More arguments of configurable-http-proxy. Behind a load balancer that ends TLS: "
+        "`--no-x-forward`, which ingress and httpRoute give by themselves.",
     )
     extra_env: dict[VariableName, EnvironmentValue] = Field(
         default_factory=dict, title="Extra environment", description="Variables of the proxy, as hub.extraEnv."
