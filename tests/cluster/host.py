@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ import yaml
 
 from aihub import node
 from tests.chart_rig import named, objects, render
-from tests.cluster.crowd import Crowd
+from tests.cluster.crowd import Crowd, Outcome, quantile
 from tests.cluster.rig.cluster import Cluster
 from tests.local.rig import ROOT, free_port
 
@@ -253,6 +253,23 @@ class HostHub:
         times = process.cpu_times()
         return Spent(times.user + times.system, process.memory_info().rss)
 
+    def measured(self, act: Callable[[], list[Outcome]]) -> tuple[list[Outcome], dict[str, Any]]:
+        """What became of everybody's wish, and what it took: seconds, requests to the API server, CPU, memory."""
+        asked, before, begin = self.asked(), self.spent(), time.monotonic()
+        outcomes = act()
+        seconds, after, more = time.monotonic() - begin, self.spent(), self.asked() - asked
+        return outcomes, {
+            "people": len(outcomes),
+            "seconds": round(seconds, 1),
+            "p50": round(quantile(outcomes, 0.5), 1),
+            "p95": round(quantile(outcomes, 0.95), 1),
+            "retries": sum(each.retries for each in outcomes),
+            "requests": dict(more.most_common()),
+            "requests each": round(more.total() / len(outcomes), 2),
+            "hub CPU ms each": round(1000 * (after.cpu - before.cpu) / len(outcomes)),
+            "hub RSS MB": round(after.rss / 1e6),
+        }
+
     def asked(self) -> Counter[str]:
         """How often each verb was sent to the API server for each kind of object, as "create pods"."""
         return Counter(_kind(line) for line in self._asked.read_text().splitlines())
@@ -271,6 +288,37 @@ def _kind(line: str) -> str:
     if len(rest) > 1:
         return f"get {rest[0]}"
     return f"{'watch' if 'watch' in query or 'watch=' in url else 'list'} {rest[0]}"
+
+
+STOCK = """
+c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.JupyterHub.concurrent_spawn_limit = 0
+c.Spawner.start_timeout = 600
+c.KubeSpawner.namespace = {users!r}
+c.KubeSpawner.image = "registry.example.org/lab:1"
+c.KubeSpawner.cpu_guarantee, c.KubeSpawner.cpu_limit = 0.1, 1
+c.KubeSpawner.mem_guarantee, c.KubeSpawner.mem_limit = "256M", "1G"
+c.KubeSpawner.storage_pvc_ensure = True
+c.KubeSpawner.storage_capacity = "1Gi"
+c.KubeSpawner.volumes = [{{"name": "home", "persistentVolumeClaim": {{"claimName": "{{pvc_name}}"}}}}]
+c.KubeSpawner.volume_mounts = [{{"name": "home", "mountPath": "/home/jovyan"}}]
+c.KubeSpawner.container_security_context = {{
+    "allowPrivilegeEscalation": False,
+    "capabilities": {{"drop": ["ALL"]}},
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {{"type": "RuntimeDefault"}},
+}}
+"""
+
+
+def stock_hub(home: Home, folder: Path, config: str) -> HostHub:
+    """JupyterHub with KubeSpawner as they come, without a limit of starts; only what the namespace demands is set."""
+    folder.mkdir(exist_ok=True)
+    command = (sys.executable, "-m", "jupyterhub", "--config", str(folder / "host.py"))
+    return HostHub(home, folder, command, config=STOCK.format(users=home.users) + config)
 
 
 def our_hub(home: Home, folder: Path, policy: Mapping[str, Any], config: str = "", limit: int = 0) -> HostHub:
