@@ -24,6 +24,11 @@ from tests.local.people import Someone, until
 
 FAR_NODE, FAR_KEY = "a-far-machine", "aihub.test/far"
 FAR_TAINT = {"key": FAR_KEY, "value": "yes", "effect": "NoSchedule"}
+# Nobody reports for that node, so that the cluster soon takes it for lost.
+FAR_TOLERATIONS = [
+    {"key": key, "operator": "Exists"}
+    for key in (FAR_KEY, "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+]
 
 LAB = {"project": "lab", "image": "stub:1", "profile": "small"}
 
@@ -63,7 +68,7 @@ def _hub(cluster: Cluster, busybox: str, slow: SlowRegistry, port: int, folder: 
             "small": size(),
             "elsewhere": size(nodeSelector={"example.org/kind": "none-has-it"}),
             "denied": size(),
-            "far": size(nodeSelector={FAR_KEY: "yes"}, tolerations=[FAR_TAINT | {"operator": "Equal"}]),
+            "far": size(nodeSelector={FAR_KEY: "yes"}, tolerations=FAR_TOLERATIONS),
         },
         "projects": {
             "lab": project(
