@@ -184,6 +184,9 @@ def strict_schema(node: Any) -> Any:
     if "patternProperties" in node:
         node.pop("propertyNames", None)
         node["additionalProperties"] = False
+        for each in node["patternProperties"].values():
+            # Where a type has a default as a field elsewhere, pydantic puts it here too, from the second schema on.
+            each.pop("default", None)
     return node
 
 
