@@ -255,6 +255,26 @@ def running(hub: HostHub) -> list[str]:
     return [" ".join(row.get_text(" ", strip=True).split()) for row in rows]
 
 
+def test_where_the_nodes_are_known_it_is_said_before_the_click(cluster: Cluster, busybox: str, tmp_path: Path) -> None:
+    policy = {
+        "imageStreams": {"stub": stub(busybox)},
+        "profiles": {"small": size(), "elsewhere": size(nodeSelector={"example.org/kind": "none-has-it"})},
+        "projects": {"lab": project(["stub"], ["small", "elsewhere"])},
+    }
+    with hosted(cluster, tmp_path, policy, readNodes=True) as seeing:
+        ada = Someone.of(seeing, "ada")
+
+        def verdicts() -> dict[str, str | None]:
+            (lab,) = ada.api.get("/hub/api/aihub/choices").raise_for_status().json()["projects"]
+            return {each["profile"]: each["counts"][0]["reason"] for each in lab["profiles"]}
+
+        until(lambda: verdicts() == {"small": None, "elsewhere": "never-fits"}, "the nodes are known", within=20)
+        refused = ada.ask(LAB | {"profile": "elsewhere"})
+        assert (refused.status_code, refused.headers["AIHub-Reason"]) == (403, "never-fits")
+        assert "no machine is of the kind it asks for" in refused.json()["message"]
+        assert seeing.servers() == []
+
+
 # --- servers that end without being asked to -------------------------------------------------------------------------
 
 
@@ -335,23 +355,21 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def deaths(cluster: Cluster, hub: HostHub) -> Iterator[tuple[dict[str, Told], str]]:
+def deaths(cluster: Cluster, hub: HostHub) -> tuple[dict[str, Told], str]:
     """What was said of servers that died at about the same time: to their people, and to the instructor."""
     with far_node(cluster), ThreadPoolExecutor(len(DEATHS)) as pool:
         told = dict(zip(DEATHS, pool.map(lambda case: _dies(hub, case), DEATHS), strict=True))
         ines = Someone.of(hub, "ines")
-        yield told, text_of(ines.pages.get("/hub/aihub/projects/lab").raise_for_status().text)
+        return told, text_of(ines.pages.get("/hub/aihub/projects/lab").raise_for_status().text)
 
 
 def _dies(hub: HostHub, case: str) -> Told:
     someone, death = Someone.of(hub, MORTAL[case]), DEATHS[case]
-    assert someone.ask(death.asked).status_code in {201, 202}
-    pod = server_name(hub.identity, someone.name)
     if death.asked is FAR:
-        until(lambda: _bound(hub, pod), f"{pod} has its machine\n{hub.said()}")
-        reported(hub, pod, RUNS)
-    until(lambda: someone.model().get("ready"), f"the server of {case}\n{hub.said()}", within=60)
-    death.by(hub, pod)
+        starts_far(hub, someone)
+    else:
+        someone.start(death.asked, within=60)
+    death.by(hub, server_name(hub.identity, someone.name))
     until(lambda: not someone.running(), f"the hub notices: {case}\n{hub.said()}", within=60)
     page = someone.pages.get(f"/hub/spawn-pending/{someone.name}")
     return Told(text_of(someone.pages.get("/hub/home").text), text_of(page.text), page.headers["AIHub-Reason"])
@@ -396,7 +414,7 @@ def far_node(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     finally:
-        cluster.kubectl("delete", "node", FAR_NODE, "--wait=false")
+        cluster.kubectl("delete", "node", FAR_NODE, "--ignore-not-found")
 
 
 @pytest.mark.parametrize("case", DEATHS)
@@ -421,6 +439,36 @@ def test_after_any_death_the_server_can_be_started_again(hub: HostHub, deaths: o
     with ThreadPoolExecutor(len(DEATHS)) as pool:
         list(pool.map(lambda case: _lives_again(hub, MORTAL[case]), DEATHS))
     assert hub.servers() == []
+
+
+@pytest.mark.slow
+def test_a_server_whose_machine_is_gone_counts_until_the_cluster_has_given_it_up(
+    cluster: Cluster, hub: HostHub
+) -> None:
+    eva = Someone.of(hub, MORE[-1])
+    with far_node(cluster):
+        starts_far(hub, eva)
+        cluster.kubectl("taint", "node", FAR_NODE, "example.org/broken=yes:NoExecute")
+        until(lambda: not eva.running(), f"the hub notices\n{hub.said()}", within=90)
+        page = eva.pages.get(f"/hub/spawn-pending/{eva.name}")
+        assert page.headers["AIHub-Reason"] == "node-lost"
+        # Its kubelet never says that the server has ended: nobody may use the home elsewhere meanwhile.
+        assert len(hub.servers()) == 1
+        again = eva.ask(LAB)
+        assert (again.status_code, again.headers.get("AIHub-Reason")) == (409, "server-busy"), again.text
+    until(lambda: hub.servers() == [], "the cluster gives the pod up", within=180)
+    until(lambda: eva.ask(LAB).status_code in {201, 202}, "the start goes on", within=60, every=2)
+    until(lambda: eva.model().get("ready"), f"the server\n{hub.said()}")
+    eva.stop()
+
+
+def starts_far(hub: HostHub, someone: Someone) -> None:
+    """Start a server on the far machine; a kubelet's part is played."""
+    assert someone.ask(FAR).status_code in {201, 202}
+    pod = server_name(hub.identity, someone.name)
+    until(lambda: _bound(hub, pod), f"{pod} has its machine\n{hub.said()}")
+    reported(hub, pod, RUNS)
+    until(lambda: someone.model().get("ready"), f"the server of {someone.name}\n{hub.said()}", within=60)
 
 
 def _lives_again(hub: HostHub, person: str) -> None:
