@@ -131,9 +131,7 @@ class KubeError(AIHubError):
     `reason` and `message` are those of the Status object; `retry_after` is in seconds, None where nothing was said.
     """
 
-    def __init__(
-        self, status: int | None, message: str, *, reason: str = "", retry_after: float | None = None
-    ) -> None:
+    def __init__(self, status: int | None, message: str, *, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{status or 'no answer'}: {message}")
         self.status = status
         self.message = message

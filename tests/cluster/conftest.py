@@ -61,9 +61,7 @@ def images(cluster: Cluster) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def release(
-    cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Release]:
+def release(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """The release that tests share. Leave it as you found it: stop the servers you start.
 
     AIHUB_TEST_NAMESPACE and AIHUB_TEST_PORT let several runs have one each on the same cluster.
