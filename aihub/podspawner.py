@@ -207,7 +207,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         return await self.site.existing(namespace, admission.entry.claims)
 
     async def delete_forever(self) -> None:
-        """Nothing: homes outlive servers, and people (issue of their removal: docs/admin.md)."""
+        """Nothing: a home outlives its servers and the account of its person; only admins delete claims."""
 
     # --- while it runs -----------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from tests.cluster.rig.layout import MARK, NODE, Layout
 from tests.cluster.rig.manifests import PAUSE_IMAGE
 from tests.cluster.rig.node import ROOT, NodeFailed, Record, frozen, read_record
 from tests.cluster.rig.toolbox import KUBERNETES, program
+from tests.local.rig import heed_signals
 
 SECURE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -211,7 +212,8 @@ class Machine:
     def popen(self, *command: str, **more: Any) -> subprocess.Popen[bytes]:
         environ = {**os.environ, "AIHUB_TEST_CLUSTER": str(self.layout.root), "KUBECONFIG": ""}
         within = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--", *command]
-        return subprocess.Popen(within, cwd=ROOT, env=environ, **more)
+        # A gate that runs in the background ignores Ctrl-C, and so would this.
+        return subprocess.Popen(within, cwd=ROOT, env=environ, preexec_fn=heed_signals, **more)  # noqa: PLW1509  # it takes no lock
 
     def rig(self, command: str) -> None:
         self.call(sys.executable, "-m", "tests.cluster.rig", command)

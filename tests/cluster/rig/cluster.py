@@ -243,10 +243,19 @@ def _alone() -> Iterator[None]:
 
 
 def _connect(kubeconfig: Path, registry: str) -> Cluster:
-    nodes = Cluster(kubeconfig, "", registry).get("nodes")["items"]
-    # Tests put up nodes that are none, too; like those of a control plane, they are tainted.
-    free = [node for node in nodes if not any(taint["effect"] != "PreferNoSchedule" for taint in _taints(node))]
-    return Cluster(kubeconfig, free[-1]["metadata"]["name"], registry)
+    cluster = Cluster(kubeconfig, "", registry)
+
+    def free() -> list[str]:
+        # Tests put up nodes that are none, too; like those of a control plane, they are tainted. A node that has only
+        # just become ready may still have the taint of one that is not.
+        nodes = cluster.get("nodes")["items"]
+        return [node["metadata"]["name"] for node in nodes if all(_is_mild(taint) for taint in _taints(node))]
+
+    return Cluster(kubeconfig, cluster.until(free, 60)[-1], registry)
+
+
+def _is_mild(taint: Mapping[str, Any]) -> bool:
+    return bool(taint["effect"] == "PreferNoSchedule")
 
 
 def _taints(node: Mapping[str, Any]) -> list[dict[str, Any]]:
