@@ -175,9 +175,14 @@ def bring_up() -> Cluster:
     if source() == "kind":
         return _connect(kind.up(), REGISTRY)
     layout = default_layout()
-    if not node.is_up(layout):
-        node.up(layout)
-    return _connect(layout.kubeconfig, REGISTRY)
+    if node.is_up(layout):
+        return _connect(layout.kubeconfig, REGISTRY)
+    node.up(layout)
+    try:
+        return _connect(layout.kubeconfig, REGISTRY)
+    except BaseException:
+        node.down(layout)
+        raise
 
 
 def take_down() -> None:
