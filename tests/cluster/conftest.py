@@ -86,9 +86,9 @@ def meet(release: Release) -> Meet:
     return meeting(release)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
-    """The one Chromium of the browser tests; every test opens a context of its own in it."""
+    """A Chromium. Playwright's event loop runs in this thread for as long as it is there, and no other one can."""
     path = pytestconfig.stash[CHROMIUM]
     assert path is not None, "no Chromium on this machine"
     with sync_playwright() as playwright:

@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.rig.archives import write_archive
 
@@ -105,7 +106,7 @@ def slow_registry(registry: str, rate: float | None) -> Iterator[SlowRegistry]:
     host, _, port = registry.partition(":")
     slow = SlowRegistry((host, int(port)), rate)
     started, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(slow.serve(started, end),), daemon=True)
+    thread = threading.Thread(target=_run, args=(loop, slow.serve(started, end)), daemon=True)
     thread.start()
     started.wait(10)
     try:
@@ -113,8 +114,13 @@ def slow_registry(registry: str, rate: float | None) -> Iterator[SlowRegistry]:
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join(10)
-        loop.run_until_complete(_cancel_all())
-        loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, None]) -> None:
+    """Serve, then end what is left, all in the loop's own thread: another's may have a loop that runs."""
+    loop.run_until_complete(serving)
+    loop.run_until_complete(_cancel_all())
+    loop.close()
 
 
 async def _cancel_all() -> None:
