@@ -47,7 +47,7 @@ GRACE = 10
 NEVER_RAN_SECONDS = 5.0
 """How long a pod in which nothing ever ran gets to go by itself."""
 
-MAX_DEPARTED = 2_000
+MAX_DEPARTED = 200
 
 MAX_UNHEARD = 500
 """Pods whose last 20 events are kept for who asks for them later."""
@@ -120,7 +120,8 @@ class ClusterSite:
         self.standing: set[str] = set()
         """Ids of the admissions that a spawner stands for: what they made is theirs to delete."""
         self._namespaces: dict[str, Namespace] = {}
-        self._wanted: set[str] = {settings.user_namespace}
+        self._configured: set[str] = {settings.user_namespace}
+        self._wanted = set(self._configured)
         self._kube: Kube | None = None
         self._nodes: View | None = None
         self._node_task: asyncio.Future[None] | None = None
@@ -157,7 +158,8 @@ class ClusterSite:
     def configure(self, loaded: Loaded) -> None:
         """Namespaces and pools are the policy file's to say."""
         named = {project.namespace for project in loaded.policy.projects.values() if project.namespace}
-        self._wanted = {self.settings.user_namespace, *named}
+        self._configured = {self.settings.user_namespace, *named}
+        self._wanted = set(self._configured)
         self.pool_seconds = max((pool.starts_within or 0 for pool in loaded.policy.pools), default=0)
         if self._kube is not None:
             self._follow()
@@ -291,6 +293,10 @@ class ClusterSite:
                 found, _ = await self.kube.all(pods_path(namespace), labels=servers)
                 stored, _ = await self.kube.all(claims_path(namespace), labels=storage)
             except KubeError as error:
+                if error.status in (403, 404) and namespace not in self._configured:
+                    # Its project is gone, and with it the hub's rights there: that may not keep everybody else waiting.
+                    log.warning("May not look into %s, which no project names: it does not count: %s", namespace, error)
+                    return [], []
                 log.warning("Cannot see what runs in %s, so nothing is admitted yet: %s", namespace, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 10.0)
@@ -343,6 +349,7 @@ class ClusterSite:
                 if not await tries.another(error):
                     busy = Refusal(Reason.SERVER_BUSY, {"server": entry.server.name})
                     refusal = busy if error.status == 409 else refusal_of(error, namespace)
+                    log.warning("Cannot make pod %s/%s: %s", namespace, _name(pod), error)
                     raise RefusedError(refusal) from error
 
     async def _create(self, namespace: str, pod: Document, entry: Entry) -> Document:
@@ -388,6 +395,7 @@ class ClusterSite:
                 break
             except KubeError as error:
                 if not await tries.another(error):
+                    log.warning("Cannot make claim %s/%s: %s", namespace, name, error)
                     raise RefusedError(refusal_of(error, namespace)) from error
         if not pods.claim_ours(found, self.identity, claim.id):
             log.error("Claim %s/%s has a name of ours and another owner; it is left alone", namespace, name)

@@ -38,7 +38,7 @@ WATCH_SECONDS = 60
 """How long one watch lasts. A connection that died silently is noticed after it at the latest."""
 
 # The configuration's error: the file with the hub's token cannot be read at this moment.
-_UNANSWERED = (aiohttp.ClientError, ApiException, ConfigException, OSError, TimeoutError)
+_UNANSWERED = (aiohttp.ClientError, ApiException, ConfigException, OSError, RuntimeError, TimeoutError)
 _RETRIABLE = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WISH = 0.25, 15.0, 60.0
 

@@ -180,6 +180,8 @@ class Ledger:
         self._claims: dict[str, Claim] = {}
         # The claims known to exist. A claim is charged at the largest of its known size and what its servers asked for.
         self._known: dict[str, HeldClaim] = {}
+        # Released before the rebuild: a look that is older than that may still have seen them.
+        self._gone: set[str] = set()
         self._held = Resources()
         self._projects: dict[str, Resources] = {}
         self._members: dict[str, dict[str, Resources]] = {}
@@ -326,6 +328,8 @@ class Ledger:
         """
         entry = self._entries.pop(entry_id, None)
         if entry is None:
+            if not self.ready:
+                self._gone.add(entry_id)
             return False
         self._by_server[entry.server].remove(entry_id)
         if not self._by_server[entry.server]:
@@ -373,11 +377,12 @@ class Ledger:
             self._known[held.claim.id] = held
             self._recharge(held)
         for entry in seen:
-            self._hold(entry)
-            self._know(entry, entry.claims)
+            if entry.id not in self._gone:
+                self._hold(entry)
+                self._know(entry, entry.claims)
         closed = []
         for row in rows:
-            if row.id in self._entries or row.id in absent or _is_overdue(row, now):
+            if row.id in self._entries or row.id in absent or row.id in self._gone or _is_overdue(row, now):
                 closed.append(row.id)
             else:
                 self._hold(row)

@@ -567,6 +567,15 @@ async def test_namespaces_of_projects_and_of_rows_are_looked_at_too(tmp_path: Pa
         assert fake.count("GET", "/namespaces/lab-users/pods?watch=true")
 
 
+async def test_a_namespace_that_no_project_names_any_more_keeps_nobody_waiting(tmp_path: Path, fake: FakeKube) -> None:
+    fake.fault("GET", "/namespaces/left-users/", Answer(403), times=99)
+    async with rig_of(tmp_path, fake=fake) as rig:
+        admission = await rig.admit()
+        row = replace(admission.entry, object_name="left-users/x")
+        seen = await asyncio.wait_for(rig.site.look((row,), ()), 10)
+        assert (seen.entries, seen.claims) == ((), ())
+
+
 # --- gone ------------------------------------------------------------------------------------------------------------
 
 

@@ -649,6 +649,17 @@ def test_rebuilt_claims_are_charged_at_their_largest() -> None:
     assert used(ledger) == Amounts(storage(7 * GI), storage(2 * GI), storage(2 * GI))
 
 
+def test_what_ends_while_the_ledger_is_rebuilt_is_not_counted_from_an_older_look() -> None:
+    ledger = Ledger()
+    seen = held("r1", phase=Phase.RUNNING, uid="u", claims=(home(),))
+    assert not ledger.release("r1")
+    assert ledger.rebuild([held("r2")], [seen], now=0) == ()
+    assert [entry.id for entry in ledger.entries()] == ["r2"]
+    again = Ledger()
+    again.release("r2")
+    assert again.rebuild([held("r2")], now=0) == ("r2",)
+
+
 def test_a_rebuild_happens_once() -> None:
     ledger = ready()
     with pytest.raises(RuntimeError, match="before"):
