@@ -62,7 +62,10 @@ def setup_cluster(c: Any, settings: Settings, policy: tuple[Path, ...], state: P
     c.AIHub.policy_paths = [str(path) for path in policy]
     c.AIHub.database_url = os.environ.get(DATABASE_URL) or f"sqlite:///{state / 'aihub.sqlite'}"
     for name, traits in settings.hub.config.items():
-        c[name].update(traits)
+        # Roles and services of admins stand beside AIHub's own, which its pages and the culler need.
+        ours = {key: [*c.JupyterHub.get(key, [])] for key in ("load_roles", "services") if name == "JupyterHub"}
+        added = {key: [*ours[key], *value] if key in ours else value for key, value in traits.items()}
+        c[name].update(added)
 
 
 def _listen_in_cluster(c: Any, settings: Settings) -> None:

@@ -60,6 +60,14 @@ def test_proxy_and_servers_outlive_the_hub() -> None:
     assert config.JupyterHub.last_activity_interval <= 30, "a new proxy gets its routes soon"
 
 
+def test_roles_and_services_of_admins_stand_beside_those_of_aihub() -> None:
+    more = {"services": [{"name": "theirs"}], "load_roles": [{"name": "theirs"}], "default_url": "/hub/home"}
+    plain, config = config_of(), config_of(hub={"config": {"JupyterHub": more}})
+    assert config.JupyterHub.services == [*plain.JupyterHub.services, {"name": "theirs"}]
+    assert config.JupyterHub.load_roles == [*plain.JupyterHub.load_roles, {"name": "theirs"}]
+    assert config.JupyterHub.default_url == "/hub/home"
+
+
 def test_a_student_cannot_end_the_hub_and_homes_are_not_kubespawner_s() -> None:
     config = config_of()
     assert config.Spawner.consecutive_failure_limit == 0

@@ -39,7 +39,7 @@ podSelector:
     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
     - ipBlock: {cidr: 10.0.0.0/8}
     - ipBlock: {cidr: 100.64.0.0/10}
-    - ipBlock: {cidr: 169.254.20.10/32}
+    - ipBlock: {cidr: 169.254.0.0/16}
     - ipBlock: {cidr: 172.16.0.0/12}
     - ipBlock: {cidr: 192.168.0.0/16}
     - ipBlock: {cidr: "fc00::/7"}
