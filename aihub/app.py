@@ -154,6 +154,13 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         help="Seconds after which a server that was reserved and is not found is taken not to be coming. "
         "Longer than `Spawner.start_timeout`: until then the start itself is in hand.",
     )
+    landing_seconds = Int(
+        120,
+        min=1,
+        config=True,
+        help="Seconds after the start of the hub for which a server that the last hub was about to make counts, "
+        "because it may still appear.",
+    )
     sweep_interval = Float(30.0, min=0.1, config=True, help="Seconds between two looks at overdue reservations.")
 
     MAX_ENDINGS = 10_000
@@ -188,7 +195,12 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             asyncio.create_task(self._keep_on("the policy file", self.policy_file.watch)),
             asyncio.create_task(self._keep_on("overdue reservations", self._sweep)),
         ]
-        rows = await self.admissions.open_rows()
+        # Whoever was about to make these is gone: what does not appear soon is not coming.
+        soon = time.time() + self.landing_seconds
+        rows = tuple(
+            replace(row, deadline=soon if row.deadline is None else min(row.deadline, soon))
+            for row in await self.admissions.open_rows()
+        )
         seen = await self.site.look(rows, adopted)
         await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
         # Nobody's spawner will say of these that they are gone.

@@ -108,6 +108,19 @@ async def test_a_database_that_cannot_be_written_refuses_and_holds_nothing(aihub
     assert aihub.ledger.entries() == ()
 
 
+async def test_a_start_that_the_last_hub_did_not_finish_counts_while_it_may_land(tmp_path: Path) -> None:
+    with loaded_aihub(tmp_path, FakeSite()) as first:
+        await first.open(())
+        await first.admit(ADA, "", {})
+        await first.close()
+    with loaded_aihub(tmp_path, FakeSite()) as second:
+        await second.open(())
+        (entry,) = second.ledger.entries()
+        assert entry.deadline is not None
+        assert entry.deadline <= time.time() + second.landing_seconds
+        await second.close()
+
+
 async def test_a_new_hub_finds_what_the_last_one_held(tmp_path: Path) -> None:
     site = FakeSite()
     with loaded_aihub(tmp_path, site) as first:
