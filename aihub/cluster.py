@@ -32,7 +32,7 @@ from aihub.profiles import Placement
 from aihub.scheduling import open_to_all
 from aihub.storage import Claim
 
-__all__ = ["ClusterSite", "Document", "Unknown"]
+__all__ = ["ClusterSite", "Document", "Unknown", "place_of"]
 
 log = logging.getLogger(__name__)
 
@@ -320,7 +320,7 @@ class ClusterSite:
 
     async def gone(self, entry: Entry) -> Collection[str] | None:
         """Whether no pod of this admission is there any more; one that nobody stands for is deleted on the way."""
-        namespace, name = _split(entry.object_name)
+        namespace, name = place_of(entry)
         try:
             pod = await self.kube.read(pods_path(namespace, name))
             if pod is not None and _admission_id(pod) == entry.id:
@@ -474,7 +474,7 @@ class ClusterSite:
 
     async def end_admission(self, entry: Entry, seconds: float) -> bool:
         """As `end`, for the pod of an admission whose uid was never learnt; whether it is certainly not there."""
-        namespace, name = _split(entry.object_name)
+        namespace, name = place_of(entry)
         try:
             found = await self.kube.read(pods_path(namespace, name))
         except KubeError as error:
@@ -521,7 +521,7 @@ def _admission_id(pod: Document) -> str | None:
 
 
 def _namespaces_of(rows: Collection[Entry]) -> set[str]:
-    return {_split(row.object_name)[0] for row in rows if row.object_name}
+    return {place_of(row)[0] for row in rows if row.object_name}
 
 
 def _name(document: Document) -> str:
@@ -529,6 +529,7 @@ def _name(document: Document) -> str:
     return name
 
 
-def _split(object_name: str) -> tuple[str, str]:
-    namespace, _, name = object_name.partition("/")
+def place_of(entry: Entry) -> tuple[str, str]:
+    """Namespace and name of the pod of an admission, as `ClusterSite.object_name` joined them."""
+    namespace, _, name = entry.object_name.partition("/")
     return namespace, name

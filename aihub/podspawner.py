@@ -20,7 +20,7 @@ from traitlets import Float
 
 from aihub import pods
 from aihub.app import Admission, AIHub
-from aihub.cluster import ClusterSite, Document, Unknown
+from aihub.cluster import ClusterSite, Document, Unknown, place_of
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.idle import activity_interval
 from aihub.ledger import Entry
@@ -94,7 +94,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         assert plan is not None, "an admission made in this process has its plan"
         self.pod_uid, self.exit_status = "", None
         self.site.standing.add(admission.entry.id)
-        self.namespace, self.pod_name = _split(admission.entry)
+        self.namespace, self.pod_name = place_of(admission.entry)
         view = self.site.view(self.namespace)
         bound = await self.site.check_datasets(plan)
         manifests = pods.claims(plan, self.site.identity, self.site.pod_settings)
@@ -155,20 +155,15 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
 
     async def _answering(self, url: str) -> None:
         """Wait until the server listens. Raises RefusedError when it ends before that, or takes too long."""
-        address, until = urlparse(url), self.clock() + self.answer_deadline
+        until = self.clock() + self.answer_deadline
         while self.clock() < until:
             pod = await self._seen({"metadata": {}})
             refusal = _early_end(pod, self.name) if pod["metadata"] else None
             if refusal is not None:
                 raise RefusedError(refusal)
-            try:
-                async with asyncio.timeout(2):
-                    _, writer = await asyncio.open_connection(address.hostname, address.port)
-            except (OSError, TimeoutError):
-                await asyncio.sleep(0.1)
-                continue
-            writer.close()
-            return
+            if await _listens(url, 2):
+                return
+            await asyncio.sleep(0.1)
         raise RefusedError(Refusal(Reason.START_TIMEOUT, {"seconds": int(self.answer_deadline)}))
 
     def server_uid(self) -> str:
@@ -203,7 +198,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
 
     async def made(self, admission: Admission) -> Collection[str]:
         """Which of its claims exist."""
-        namespace, _ = _split(admission.entry)
+        namespace, _ = place_of(admission.entry)
         return await self.site.existing(namespace, admission.entry.claims)
 
     async def delete_forever(self) -> None:
@@ -251,7 +246,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
             pod = self.site.pod(self.namespace, self.pod_name)
             if pod is not None and uid_of(pod) == self.pod_uid and pod.get("status", {}).get("podIP"):
                 url = self._get_pod_url(pod)
-                if await _listens(url):
+                if await _listens(url, 5):
                     break
             await asyncio.sleep(2)
         return url
@@ -266,7 +261,7 @@ class AIHubSpawner(LaunchMixin, KubeSpawner):
         super().load_state(state)
         self.pod_uid = state.get("pod_uid", "")
         if self.launched is not None:
-            self.namespace, self.pod_name = _split(self.launched.entry)
+            self.namespace, self.pod_name = place_of(self.launched.entry)
             self.site.view(self.namespace)
 
     def clear_state(self) -> None:
@@ -356,17 +351,12 @@ def _early_end(pod: Document, server: str) -> Refusal | None:
     return end.refusal
 
 
-async def _listens(url: str) -> bool:
+async def _listens(url: str, seconds: float) -> bool:
     address = urlparse(url)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(seconds):
             _, writer = await asyncio.open_connection(address.hostname, address.port)
     except (OSError, TimeoutError):
         return False
     writer.close()
     return True
-
-
-def _split(entry: Entry) -> tuple[str, str]:
-    namespace, _, name = entry.object_name.partition("/")
-    return namespace, name
