@@ -21,6 +21,7 @@ from aihub.cluster import ClusterSite
 from aihub.errors import PolicyFileError, StoreError
 from aihub.kube import Kube
 from aihub.passwords import PasswordError
+from aihub.spawner import adopted
 
 __all__ = ["ClusterHub", "serve"]
 
@@ -42,9 +43,7 @@ class ClusterHub(JupyterHub):
         _open_connections()
         site.begin(Kube(shared_client("CoreV1Api").api_client))
         await super().initialize(*args, **kwargs)
-        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
-        adopted = {each.launched.entry.id for each in spawners if each.server and each.launched}
-        self._opening = asyncio.create_task(self._open(aihub, adopted))
+        self._opening = asyncio.create_task(self._open(aihub, adopted(self.users.values())))
         await asyncio.wait([self._opening], timeout=REBUILD_PATIENCE)
 
     async def launch_instance_async(self, argv: list[str] | None = None) -> None:
@@ -59,11 +58,11 @@ class ClusterHub(JupyterHub):
             self.log.exception("The hub cannot start")
             self.exit(1)
 
-    async def _open(self, aihub: AIHub, adopted: Collection[str]) -> None:
+    async def _open(self, aihub: AIHub, taken_over: Collection[str]) -> None:
         """Rebuild the ledger, whatever stands in the way: until then every start is refused with a reason."""
         while True:
             try:
-                await aihub.open(adopted)
+                await aihub.open(taken_over)
             except Exception:
                 self.log.exception("The ledger cannot be rebuilt yet")
                 await asyncio.sleep(REBUILD_PATIENCE)

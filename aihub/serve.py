@@ -17,6 +17,7 @@ from aihub.config import SHARED_PASSWORD
 from aihub.local import LocalSite
 from aihub.machine import Machine
 from aihub.processes import ProcessRecord
+from aihub.spawner import adopted
 
 Say = Callable[[str], None]
 
@@ -47,8 +48,7 @@ class MachineHub(JupyterHub):
         aihub = AIHub.instance(parent=self)
         await asyncio.to_thread(aihub.load, LocalSite(self.machine.state.folder))
         await super().initialize(*args, **kwargs)
-        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
-        await aihub.open({each.launched.entry.id for each in spawners if each.server and each.launched})
+        await aihub.open(adopted(self.users.values()))
 
     def load_config_file(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: a jupyterhub_config.py that lies in the current folder is not ours."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import html
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,16 @@ from aihub.errors import Reason, Refusal, RefusedError
 from aihub.language import Language
 from aihub.messages import Names
 
-__all__ = ["STAGES", "LaunchMixin", "Progress", "SpawnRefused"]
+__all__ = ["STAGES", "LaunchMixin", "Progress", "SpawnRefused", "adopted"]
 
 STAGES = ("admit", "storage", "image", "start", "ready")
 """The stages of a start on one machine, as the progress page names them."""
+
+
+def adopted(users: Iterable[Any]) -> set[str]:
+    """Ids of the admissions of servers that these users of the hub have from the last hub."""
+    spawners = (spawner for user in users for spawner in user.spawners.values())
+    return {each.launched.entry.id for each in spawners if each.server and each.launched}
 
 
 class SpawnRefused(SpawnException):
