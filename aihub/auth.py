@@ -1,6 +1,6 @@
 """Sign-in, and the seam behind it: a name, groups, and whether somebody is an admin.
 
-Every method takes who is who from the policy file (`PolicySignIn`):
+Two methods take who is who from the policy file (`PolicySignIn`), the others from a provider (`aihub.sso`):
 
 - `PersonaAuthenticator`: one click and no password, on one machine, which is why such a hub listens on loopback only;
 - `SharedPassword`: one password for everybody and one for admins, for evaluation.
@@ -20,7 +20,7 @@ from typing import Any
 
 from jupyterhub.auth import Authenticator
 from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
-from jupyterhub.orm import new_token
+from jupyterhub.orm import OAuthCode, new_token
 from traitlets import default
 
 from aihub.app import AIHub
@@ -28,21 +28,17 @@ from aihub.config import LOCAL, SHARED_PASSWORD, Persona, SignIn
 from aihub.passwords import Brake, Passwords, door, same
 from aihub.policyfile import normalised_user
 
-__all__ = ["PersonaAuthenticator", "PolicySignIn", "SharedPassword", "SignInMethodError"]
+__all__ = ["PersonaAuthenticator", "PolicySignIn", "SharedPassword", "SignInMethod", "SignInMethodError", "sign_out"]
 
 
 class SignInMethodError(Exception):
     """The policy file asks for another sign-in method than the hub was started with."""
 
 
-class PolicySignIn(Authenticator):
-    """What every method shares: groups and admins are those of the policy file, now, and nobody else is let in."""
+class SignInMethod(Authenticator):
+    """What all methods share: our routes, groups that follow whoever says who is who, and no way around `check_allowed`."""
 
     method: str
-
-    @abstractmethod
-    def listed(self, sign_in: SignIn) -> Mapping[str, Persona]:
-        """Who signs in by this method, whatever the method of a file read later is."""
 
     @abstractmethod
     def login_page(self) -> type:
@@ -63,7 +59,12 @@ class PolicySignIn(Authenticator):
 
     @default("auth_refresh_strict")
     def _auth_refresh_strict(self) -> bool:
-        # The policy file always answers: who is not listed any more starts nothing by a token either.
+        # Who is not let in any more starts nothing by a token either.
+        return True
+
+    @default("refresh_pre_spawn")
+    def _refresh_pre_spawn(self) -> bool:
+        # Rights are those of the moment of the start, not of the sign-in.
         return True
 
     def check_allow_config(self) -> None:
@@ -77,6 +78,25 @@ class PolicySignIn(Authenticator):
         if asked != self.method:
             raise SignInMethodError(f"signIn.method is {asked}, and this hub was started for {self.method}")
 
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        """All routes of AIHub, before those of the sign-in method and of the hub."""
+        from aihub.handlers import routes  # noqa: PLC0415  # needs the custom scopes, which exist only by now
+
+        return [(r"/login", self.login_page()), *routes(), *super().get_handlers(app)]
+
+
+class PolicySignIn(SignInMethod):
+    """Groups and admins are those of the policy file, now, and nobody else is let in."""
+
+    @abstractmethod
+    def listed(self, sign_in: SignIn) -> Mapping[str, Persona]:
+        """Who signs in by this method, whatever the method of a file read later is."""
+
+    @default("auth_refresh_age")
+    def _auth_refresh_age(self) -> int:
+        # A look into memory: a changed policy file counts from the next page on.
+        return 1
+
     def check_allowed(self, username: str, authentication: Any = None) -> bool:  # noqa: ARG002  # the hub's signature
         """Whether the policy file lists `username`."""
         return self.person(username) is not None
@@ -85,12 +105,6 @@ class PolicySignIn(Authenticator):
         """Groups follow the policy file; somebody whom it does not list any more signs in again."""
         person = self.person(user.name)
         return False if person is None else _identity(person)
-
-    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """All routes of AIHub, before those of the sign-in method and of the hub."""
-        from aihub.handlers import routes  # noqa: PLC0415  # needs the custom scopes, which exist only by now
-
-        return [(r"/login", self.login_page()), *routes(), *super().get_handlers(app)]
 
     def person(self, name: str) -> Persona | None:
         """Whom the policy file lists by that normalised name."""
@@ -200,6 +214,22 @@ def end_sessions(user: Any) -> None:
         if "inherit" in token.scopes:
             user.db.delete(token)
     user.db.commit()
+
+
+def sign_out(user: Any) -> None:
+    """End every session of a user of the hub: those of browsers with the hub, and theirs with user servers.
+
+    The cookie of the hub is the user's, not the browser's (upstream.md 30), so all browsers sign in again. Personal API
+    tokens and those of running servers stay; whether they may do anything is asked at every use.
+    """
+    db, orm_user = user.db, user.orm_user
+    orm_user.cookie_id = new_token()
+    for token in list(orm_user.api_tokens):
+        if token.session_id:
+            db.delete(token)
+    for code in db.query(OAuthCode).filter(OAuthCode.user_id == orm_user.id):
+        db.delete(code)
+    db.commit()
 
 
 def _identity(person: Persona) -> dict[str, Any]:

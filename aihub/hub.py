@@ -124,10 +124,6 @@ def _keep_state(c: Any, machine: Machine) -> None:
 
 def _sign_in(c: Any, authenticator: str) -> None:
     c.JupyterHub.authenticator_class = authenticator
-    # Rights are those of the moment of the start, not of the sign-in.
-    c.Authenticator.refresh_pre_spawn = True
-    # A persona's groups are a look into memory: a changed policy file counts from the next page on.
-    c.Authenticator.auth_refresh_age = 1
     c.JupyterHub.custom_scopes = {
         READ_SCOPE: {"description": "See what you may start with AIHub, what is free, and why"},
         DECIDE_SCOPE: {"description": "Choose images and stop servers in projects that you instruct"},
