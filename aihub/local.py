@@ -47,6 +47,7 @@ from aihub.policy import Policy
 from aihub.preflight import port_is_free
 from aihub.processes import ProcessRecord, kill_all, read_record, started_with
 from aihub.resources import CPU, MEMORY, Resources
+from aihub.serverconfig import server_arguments
 from aihub.spawner import LaunchMixin, Progress
 
 __all__ = ["LocalSite", "LocalSpawner"]
@@ -269,7 +270,8 @@ class LocalSpawner(LaunchMixin, SimpleLocalProcessSpawner):
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(activity_interval(plan.idle.stop_after)),
             **accelerators.visible(plan.accelerator, admission.entry.devices),
         }
-        self.args = [*settings.arguments, *(["--allow-root"] if os.geteuid() == 0 else [])]
+        root = ["--allow-root"] if os.geteuid() == 0 else []
+        self.args = [*settings.arguments, *server_arguments(), *root]
         with (folder / "server.log").open("ab") as log:
             self.popen_kwargs = {"cwd": str(home), "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             await SimpleLocalProcessSpawner.start(self)

@@ -27,6 +27,7 @@ __all__ = [
     "HELD",
     "HUB",
     "IMAGE",
+    "JUPYTER",
     "OWNER",
     "PREFIX",
     "PROFILE",
@@ -61,6 +62,8 @@ ADMISSION = f"{PREFIX}admission"
 CLAIM = f"{PREFIX}claim"
 HELD = f"{PREFIX}held"
 """JSON of what a claim is charged and to whom: with it a new hub counts it."""
+JUPYTER = f"{PREFIX}jupyter"
+"""Jupyter's configuration of the server, which its pod mounts as a file."""
 HUB = f"{PREFIX}hub"
 """Label: which hub an object belongs to."""
 

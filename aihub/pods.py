@@ -25,6 +25,7 @@ from aihub.marks import (
     HELD,
     HUB,
     IMAGE,
+    JUPYTER,
     OWNER,
     PREFIX,
     PROFILE,
@@ -45,6 +46,7 @@ from aihub.marks import (
 )
 from aihub.plan import Plan
 from aihub.resources import CPU, MEMORY, STORAGE, format_quantity, parse_quantity
+from aihub.serverconfig import CONFIG_FILE, CONFIG_FOLDER, CONFIG_PATH, config_document, config_path
 from aihub.storage import Claim, HeldClaim
 
 __all__ = [
@@ -87,7 +89,7 @@ PORT_NAME = "notebook-port"
 DEFAULT_CLAIM_SIZE = Decimal(10 * 1024**3)
 """In bytes, 10Gi: what a claim asks for where the policy names no size. It is charged to nobody and never grown."""
 
-_HOME, _SHARED, _SHM = (f"{podbase.OWN_VOLUMES}{name}" for name in ("home", "project", "shm"))
+_HOME, _SHARED, _SHM, _JUPYTER = (f"{podbase.OWN_VOLUMES}{name}" for name in ("home", "project", "shm", "jupyter"))
 _SHM_PATH = "/dev/shm"  # noqa: S108  # where POSIX puts shared memory
 _NOT_EVICTED = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
@@ -184,6 +186,7 @@ def _annotations(plan: Plan, admission: Admitted, identity: Identity) -> dict[st
         IMAGE: plan.reference,
         **({DIGEST: digest} if digest else {}),
         ADMISSION: _json(admission.as_state()),
+        JUPYTER: config_document(),
     }
 
 
@@ -261,7 +264,8 @@ def _server(base: Mapping[str, Any], plan: Plan, image: str, settings: PodSettin
 def _environment(base: object, plan: Plan, image: str) -> list[dict[str, Any]]:
     """The project's variables, below the hub's and the admins', below what the plan says itself."""
     hubs = [variable for variable in podbase.admin_env(base) if variable["name"] not in _AMOUNTS]
-    told = [{"name": name, "value": value} for name, value in _told(plan, image).items()]
+    others = next((each.get("value") for each in hubs if each["name"] == CONFIG_PATH), None)
+    told = [{"name": name, "value": value} for name, value in _told(plan, image, others).items()]
     allowed, _ = filtered(plan.environment)
     projects = [{"name": name, "value": allowed[name]} for name in sorted(allowed)]
     above = {variable["name"] for variable in (*hubs, *told)}
@@ -282,11 +286,15 @@ _AMOUNTS = {
 }
 
 
-def _told(plan: Plan, image: str) -> dict[str, str]:
-    """What a server is told of itself; amounts as JupyterHub tells them, in cores and bytes."""
+def _told(plan: Plan, image: str, config: str | None) -> dict[str, str]:
+    """What a server is told of itself; amounts as JupyterHub tells them, in cores and bytes.
+
+    `config` are the folders of configuration that admins name.
+    """
     amounts = {name: getattr(plan, part)[key] for name, (part, key) in _AMOUNTS.items()}
     return {
         "HOME": plan.start.home,
+        CONFIG_PATH: config_path(config),
         # KubeSpawner names the image of its own trait.
         "JUPYTER_IMAGE": image,
         "JUPYTER_IMAGE_SPEC": image,
@@ -329,7 +337,7 @@ def _resources(plan: Plan, settings: PodSettings) -> dict[str, Any]:
 
 
 def _storage(plan: Plan, identity: Identity) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The volumes of the plan, and where the server mounts them."""
+    """The volumes of the server, and where it mounts them."""
     home = plan.start.home
     found = [_volume(_HOME, claim_name(identity, plan.home.id), home, read_only=False)]
     if plan.shared is not None:
@@ -343,6 +351,7 @@ def _storage(plan: Plan, identity: Identity) -> tuple[list[dict[str, Any]], list
         size = format_quantity(MEMORY, plan.shared_memory)
         memory = {"name": _SHM, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
         found.append((memory, {"name": _SHM, "mountPath": _SHM_PATH}))
+    found.append(_configuration())
     return [volume for volume, _ in found], [mount for _, mount in found]
 
 
@@ -354,6 +363,13 @@ def _volume(name: str, claim: str, path: str, *, read_only: bool) -> tuple[dict[
         "mountPath": path,
         **flag,
     }
+
+
+def _configuration() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The file of Jupyter's configuration: the pod's own annotation, so that there is no ConfigMap to keep."""
+    item = {"path": CONFIG_FILE, "fieldRef": {"fieldPath": f"metadata.annotations['{JUPYTER}']"}}
+    mount = {"name": _JUPYTER, "mountPath": CONFIG_FOLDER, "readOnly": True}
+    return {"name": _JUPYTER, "downwardAPI": {"items": [item]}}, mount
 
 
 def _closed(home: str, mounts: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ def violations(
         *_environment(spec, plan, hub_env or {}),
         *_volumes(spec, plan, claims, admin_claims, live=live),
         *_start(spec, plan),
+        *_configuration(pod),
     ]
     return sorted(found)
 
@@ -403,3 +404,22 @@ def _start(spec: Json, plan: Plan) -> Iterator[str]:
     names = [name for name, _ in _containers(spec)]
     if len(set(names)) != len(names):
         yield f"two containers are called alike: {names}"
+
+
+def _configuration(pod: Json) -> Iterator[str]:
+    """The file from which every Jupyter learns to ask the hub again after 30 seconds, not after 300."""
+    spec, annotation = pod["spec"], (pod["metadata"].get("annotations") or {}).get("aihub.io/jupyter")
+    if json.loads(annotation or "null") != {"HubAuth": {"cache_max_age": 30}}:
+        yield f"Jupyter is configured by {annotation}"
+    volume = next((each for each in spec.get("volumes") or () if each["name"] == "aihub-jupyter"), {})
+    files = [
+        (item.get("path"), (item.get("fieldRef") or {}).get("fieldPath"))
+        for item in (volume.get("downwardAPI") or {}).get("items") or ()
+    ]
+    if files != [("jupyter_config.json", "metadata.annotations['aihub.io/jupyter']")]:
+        yield f"Jupyter's configuration is {files}"
+    server = _server(spec)
+    folders = [each["mountPath"] for each in server.get("volumeMounts") or () if each["name"] == "aihub-jupyter"]
+    paths = [each.get("value") for each in server.get("env") or () if each["name"] == "JUPYTER_CONFIG_PATH"]
+    if len(folders) != 1 or len(paths) != 1 or str(paths[0]).split(":")[0] != folders[0]:
+        yield f"Jupyter looks for its configuration in {paths}, not in {folders}"

@@ -212,6 +212,9 @@ BROKEN = [
     broken("metadata.annotations.aihub.io/digest", "sha256:0"),
     broken("metadata.annotations.aihub.io/admission", None),
     broken("metadata.annotations.karpenter.sh/do-not-disrupt", None),
+    broken("metadata.annotations.aihub.io/jupyter", '{"HubAuth":{"cache_max_age":300}}'),
+    broken("spec.containers.0.volumeMounts.4.mountPath", "/elsewhere"),
+    broken("spec.volumes.4.downwardAPI", {"items": []}),
     broken("metadata.annotations.container.apparmor.security.beta.kubernetes.io/notebook", "unconfined"),
 ]  # fmt: skip
 
@@ -328,6 +331,12 @@ def test_what_the_hub_refers_to_stands_before_it() -> None:
     names = [each["name"] for each in server_of(made)["env"]]
     assert names.index("A") < names.index("B")
     assert names.count("A") == 1
+
+
+def test_folders_of_configuration_that_admins_name_come_after_ours() -> None:
+    made = translate(manifest_of(environment={"JUPYTER_CONFIG_PATH": "/opt/site"}), SMALL)
+    assert env_of(made)["JUPYTER_CONFIG_PATH"] == "/etc/aihub/jupyter:/opt/site"
+    assert check(made, SMALL) == []
 
 
 @pytest.mark.parametrize(
