@@ -411,7 +411,7 @@ def _configuration(pod: Json) -> Iterator[str]:
     spec, annotation = pod["spec"], (pod["metadata"].get("annotations") or {}).get("aihub.io/jupyter")
     if json.loads(annotation or "null") != {"HubAuth": {"cache_max_age": 30}}:
         yield f"Jupyter is configured by {annotation}"
-    volume = next((each for each in spec.get("volumes") or () if each["name"] == "aihub-jupyter"), {})
+    volume: Json = next((each for each in spec.get("volumes") or () if each["name"] == "aihub-jupyter"), {})
     files = [
         (item.get("path"), (item.get("fieldRef") or {}).get("fieldPath"))
         for item in (volume.get("downwardAPI") or {}).get("items") or ()
