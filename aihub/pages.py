@@ -7,6 +7,9 @@ language. Functions here take what the handlers know and read no clock, file or 
 |----------------------------|--------------|----------------------------------------------------------------|
 | aihub/sign_in.html         | SignInPage   | `persona_card` for each card                                   |
 | aihub/sign_in_password.html | PasswordPage |                                                               |
+| aihub/sign_in_sso.html     | SsoPage      |                                                                |
+| aihub/sign_in_problem.html | SignInProblem | `sign_in_problem`                                             |
+| logout.html                | SignedOut    | the hub's own page of that name gives none                     |
 | aihub/home.html            | HomePage     | `home_page`                                                    |
 | aihub/spawn.html           | SpawnPage    | `aihub.form.spawn_page`; launch links and empty states too     |
 | aihub/progress.html        | ProgressPage | `progress_page`                                                |
@@ -39,14 +42,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from urllib.parse import urlencode
 
 from aihub.errors import Refusal
+from aihub.identity import SignInReason
 from aihub.language import Language
 from aihub.messages import Names, sentence, stage
 from aihub.parts import Contact, MeterGroup, Pill, contact, meter_groups
 from aihub.policy import ProjectChoices
 from aihub.projects import Person, Project, Role
 from aihub.quota import Level
+from aihub.signinwords import http_address, sign_in
 from aihub.text import Text
 
 __all__ = [
@@ -62,6 +68,9 @@ __all__ = [
     "ServerFacts",
     "ServerState",
     "SignInPage",
+    "SignInProblem",
+    "SignedOut",
+    "SsoPage",
     "Stage",
     "StageFacts",
     "Started",
@@ -71,6 +80,7 @@ __all__ = [
     "persona_card",
     "progress_page",
     "projects_page",
+    "sign_in_problem",
     "stopped_page",
 ]
 
@@ -82,6 +92,11 @@ class Chrome:
     `projects` shows the link to the project pages (instructors and admins), `admin` the one to the hub's admin page.
     `findings` are those of a policy file that is not in force (for admins only), `in_force_since` when the one in
     force was read. `evaluation` says, to admins, that the way of signing in is for evaluation only.
+
+    The rest is for admins of a hub with single sign-on. `sign_in` shows the link to its status page. `groups_missing`
+    are people whom the `provider` (its host) sent without any groups, in the claim `groups_claim`; with Keycloak,
+    `keycloak_client` is the client that needs the mapper. `provider_down_since`: it has been silent since then.
+    `sign_in_warnings` are checks that failed and secrets that expire, as sentences.
     """
 
     projects: bool = False
@@ -90,6 +105,13 @@ class Chrome:
     in_force_since: datetime | None = None
     announcements: tuple[Text, ...] = ()
     evaluation: bool = False
+    sign_in: bool = False
+    groups_missing: tuple[str, ...] = ()
+    groups_claim: str = ""
+    keycloak_client: str = ""
+    provider: str = ""
+    provider_down_since: datetime | None = None
+    sign_in_warnings: tuple[str, ...] = ()
 
 
 # --- sign-in, and servers that do not run ----------------------------------------------------------------------------
@@ -123,6 +145,117 @@ class PasswordPage:
     next: str = ""
     name: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SsoPage:
+    """Sign-in at a provider. `action` is the address that leads there, `next` where the sign-in leads in the end.
+
+    `provider` is the host that the reader is taken to, `title` what the operator calls its accounts ("your school
+    account"), `contact` whom to ask, `error` what went wrong the last time.
+    """
+
+    action: str
+    provider: str
+    title: str = ""
+    github: bool = False
+    contact: str = ""
+    next: str = ""
+    error: str = ""
+
+    @property
+    def link(self) -> str:
+        """The address of the button.
+
+        A link, not a form: browsers that follow `form-action` would not let a form lead on to another site.
+        """
+        return f"{self.action}?{urlencode({'next': self.next})}" if self.next else self.action
+
+    @property
+    def ask(self) -> Contact | None:
+        """Whom to ask."""
+        return contact(self.contact)
+
+
+@dataclass(frozen=True, slots=True)
+class SignInProblem:
+    """Nobody was signed in, and why: see `aihub.signinwords.SignInMessage` for the texts.
+
+    `again` is the address of a new try, `retry_after` the seconds after which the page makes it by itself (None: it
+    does not), `other` the address that signs in as somebody else. `public` is the address to open instead, empty
+    unless that is the way on. `reference` is the id that stands in the log.
+    """
+
+    reason: SignInReason
+    title: str
+    text: str
+    safe: str
+    way: str
+    steps: tuple[str, ...]
+    admins: tuple[str, ...]
+    again: str
+    contact: Contact | None = None
+    retry_after: int | None = None
+    reference: str = ""
+    other: str = ""
+    public: str = ""
+
+
+RETRY = 30
+"""Seconds after which the page of a silent provider or database tries again when nothing else is known."""
+
+
+def sign_in_problem(
+    reason: SignInReason,
+    parameters: Mapping[str, str | int],
+    language: Language,
+    *,
+    again: str,
+    provider: str = "",
+    asked: str = "",
+    reference: str = "",
+    other: str = "",
+) -> SignInProblem:
+    """The page of a refused sign-in; `parameters` are those of `SignInRefused`.
+
+    `provider` is the provider's host, `asked` whom the policy file names as contact, `other` an address that signs in
+    as somebody else.
+    """
+    message = sign_in(reason, {"provider": provider, **parameters}, language)
+    waits = reason in (SignInReason.PROVIDER_DOWN, SignInReason.STORE_UNAVAILABLE)
+    public = str(parameters.get("public", "")) if reason is SignInReason.WRONG_ADDRESS else ""
+    return SignInProblem(
+        reason=reason,
+        title=message.heading,
+        text=message.text,
+        safe=message.safe,
+        way=message.way,
+        steps=message.steps,
+        admins=message.admins,
+        again=again,
+        contact=contact(asked),
+        retry_after=_retry(parameters.get("retry_after")) if waits else None,
+        reference=reference,
+        other=other if reason is SignInReason.NOT_ALLOWED else "",
+        public=public if http_address(public) else "",
+    )
+
+
+def _retry(asked: object) -> int:
+    return min(max(asked, 5), 600) if isinstance(asked, int) else RETRY
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """Signed out of the hub; `at_provider` says whether of the `provider` (its host) too.
+
+    `again` is the address of the sign-in page. `servers_stop` says that signing out stops the reader's servers.
+    """
+
+    provider: str
+    at_provider: bool
+    again: str
+    servers_stop: bool = False
 
 
 def persona_card(person: Person, title: str, projects: Iterable[Project], language: Language) -> Persona:

@@ -25,6 +25,7 @@ from aihub.errors import Reason, Refusal
 from aihub.facts import Facts, Machine, Usage
 from aihub.form import Readiness, Refused, Situation, spawn_page
 from aihub.i18n import TEMPLATES, Here
+from aihub.identity import SignInReason
 from aihub.language import Language
 from aihub.messages import names_of
 from aihub.pages import (
@@ -34,7 +35,9 @@ from aihub.pages import (
     PasswordPage,
     ServerFacts,
     ServerState,
+    SignedOut,
     SignInPage,
+    SsoPage,
     StageFacts,
     Started,
     Stopping,
@@ -42,6 +45,7 @@ from aihub.pages import (
     persona_card,
     progress_page,
     projects_page,
+    sign_in_problem,
     stopped_page,
 )
 from aihub.policy import Policy, ProjectChoices, choices_for
@@ -385,9 +389,51 @@ def sign_in_password(_language: Language, mark: Mark = unmarked) -> Any:
     return PasswordPage("/hub/login", mark("/hub/home"), mark("ada"), mark("The name or the password is wrong."))
 
 
+def sign_in_sso(_language: Language, mark: Mark = unmarked) -> Any:
+    """A school's accounts, after something went wrong."""
+    return SsoPage(
+        "/hub/oauth_login",
+        mark("login.example.org"),
+        mark("your school account"),
+        contact=mark("it-help@example.org"),
+        next=mark("/hub/aihub/launch/ml101?image=pytorch:2.9"),
+        error=mark("The form could not be used."),
+    )
+
+
+def sign_in_refused(reason: SignInReason) -> Callable[[Language, Mark], Any]:
+    """The page of a sign-in that was refused for `reason`."""
+
+    def page(language: Language, mark: Mark = unmarked) -> Any:
+        parameters = {
+            "name": mark("ada"),
+            "claim": mark("preferred_username"),
+            "address": mark("http://127.0.0.1:8000"),
+            "public": "https://hub.example.org",
+        }
+        return sign_in_problem(
+            reason,
+            parameters,
+            language,
+            again="/hub/login?next=%2Fhub%2Fspawn",
+            provider=mark("login.example.org"),
+            asked=mark("it-help@example.org"),
+            reference="3f7a2c",
+            other="/hub/logout?again=1",
+        )
+
+    return page
+
+
 PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "sign-in": ("aihub/sign_in.html", sign_in),
     "sign-in-password": ("aihub/sign_in_password.html", sign_in_password),
+    "sign-in-sso": ("aihub/sign_in_sso.html", sign_in_sso),
+    "sign-in-github": (
+        "aihub/sign_in_sso.html",
+        lambda _language, mark: SsoPage("/hub/oauth_login", mark("github.com"), github=True),
+    ),
+    **{f"sign-in-{reason}": ("aihub/sign_in_problem.html", sign_in_refused(reason)) for reason in SignInReason},
     "home": ("aihub/home.html", home),
     "home-empty": ("aihub/home.html", home_empty),
     "spawn": ("aihub/spawn.html", spawn),
@@ -408,6 +454,14 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "error-503": ("error.html", lambda _language, _mark: None),
     "error-400": ("error.html", lambda _language, _mark: None),
     "signed-out": ("logout.html", lambda _language, _mark: None),
+    "signed-out-sso": (
+        "logout.html",
+        lambda _language, mark: SignedOut(mark("login.example.org"), False, "/hub/login"),
+    ),
+    "signed-out-everywhere": (
+        "logout.html",
+        lambda _language, mark: SignedOut(mark("login.example.org"), True, "/hub/login", servers_stop=True),
+    ),
     "help": ("aihub/help.html", lambda _language, _mark: None),
     "accessibility": ("aihub/accessibility.html", lambda _language, _mark: None),
 }
@@ -420,7 +474,7 @@ ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), auto
 def render(name: str, language: Language, languages: tuple[Language, ...], mark: Mark = unmarked) -> str:
     """The HTML of a sample page."""
     template, make = PAGES[name]
-    signed_in = name not in ("sign-in", "signed-out")
+    signed_in = not name.startswith(("sign-in", "signed-out"))
     chrome = Chrome(
         projects=True,
         admin=True,
