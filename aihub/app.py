@@ -22,6 +22,7 @@ from aihub.config import SHARED_PASSWORD, Loaded, SignIn
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.facts import Facts, Machine
 from aihub.findings import Finding
+from aihub.identities import Identities, IdentityState, ProviderState
 from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
 from aihub.pages import Chrome
 from aihub.plan import Plan
@@ -175,6 +176,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self._endings: dict[ServerKey, Ending] = {}
         self._lingering: dict[str, Entry] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.identities = Identities()
+        self.provider: ProviderState | None = None
+        """Whoever people sign in with; None where the policy file itself says who there is."""
+        self.checks: tuple[Any, ...] = ()
+        """The last checks of the provider (`aihub.live`)."""
 
     # --- from start to end -------------------------------------------------------------------------------------------
 
@@ -288,6 +294,22 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     def person(self, user: Any) -> Person:
         """The person that a user of the hub is."""
         return Person(user.name, frozenset(group.name for group in user.groups), bool(user.admin))
+
+    def identity_confirmed(self, name: str, at: float, groups_missing: bool = False) -> None:
+        """The provider gave a good answer about `name` at `at` (unix seconds)."""
+        self.identities.confirmed(name, at, groups_missing=groups_missing)
+
+    def identity_kept(self, name: str, confirmed_at: float | None = None) -> None:
+        """The provider gave none and the last good one, of `confirmed_at` (unix seconds), goes on."""
+        self.identities.kept(name, confirmed_at)
+
+    def identity_ended(self, name: str) -> None:
+        """`name` has to sign in again."""
+        self.identities.ended(name)
+
+    def identity_of(self, name: str) -> IdentityState | None:
+        """What is known of the identity of `name`; None for nothing, and where there is no provider."""
+        return self.identities.get(name)
 
     def facts(self, person: Person) -> Facts:
         """The facts of this moment for `person`."""

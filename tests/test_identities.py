@@ -1,0 +1,39 @@
+"""What the hub knows of everybody's identity."""
+
+from __future__ import annotations
+
+from aihub.identities import Identities, IdentityState
+
+
+def test_a_good_answer_counts_from_its_time() -> None:
+    identities = Identities()
+    identities.confirmed("ada", 100.0, groups_missing=True)
+    assert identities["ada"] == IdentityState(100.0, kept=False, groups_missing=True)
+    identities.confirmed("ada", 200.0)
+    assert dict(identities) == {"ada": IdentityState(200.0)}
+
+
+def test_without_an_answer_the_last_good_one_goes_on_with_its_age() -> None:
+    identities = Identities()
+    identities.confirmed("ada", 100.0, groups_missing=True)
+    identities.kept("ada")
+    identities.kept("ada", 50.0)
+    assert identities["ada"] == IdentityState(100.0, kept=True, groups_missing=True)
+    identities.confirmed("ada", 300.0)
+    assert not identities["ada"].kept
+
+
+def test_a_hub_that_has_just_started_is_told_of_the_last_good_answer() -> None:
+    identities = Identities(lambda: 500.0)
+    identities.kept("ada", 50.0)
+    identities.kept("bob")
+    assert dict(identities) == {"ada": IdentityState(50.0, kept=True), "bob": IdentityState(500.0, kept=True)}
+
+
+def test_an_identity_that_ended_is_forgotten() -> None:
+    identities = Identities()
+    identities.confirmed("ada", 100.0)
+    identities.ended("ada")
+    identities.ended("nobody")
+    assert identities.get("ada") is None
+    assert len(identities) == 0
