@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,17 +16,18 @@ from threading import Barrier
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import inspect, text
 
 from aihub.catalog import TagState
+from aihub.database import METADATA, VERSION_TABLE
 from aihub.errors import StoreError
 from aihub.ledger import Entry, Phase, ServerKey
 from aihub.projects import Decisions, ImageDecision
 from aihub.quota import Amounts
 from aihub.resources import Resources
 from aihub.storage import Claim
-from aihub.store import METADATA, VERSION_TABLE, Action, Conflict, HistoryEntry, SetDefault, SetState, Store
-from tests.store_rig import database_kinds, postgresql_cluster
+from aihub.store import Action, Conflict, HistoryEntry, SetDefault, SetState, Store
+from tests.store_rig import database_kinds
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
 HIDE = SetState("pytorch:2.9", TagState.HIDDEN)
@@ -49,37 +49,13 @@ ENTRY = Entry(
 )
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    with postgresql_cluster() as url:
-        yield url
-
-
-@pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.postgresql] * (kind != "sqlite")) for kind in database_kinds()]
-)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'aihub.sqlite'}"
-        return
-    server, name = request.getfixturevalue("postgresql"), f"t{uuid.uuid4().hex}"
-    admin = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield f"{server}/{name}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
 @pytest.fixture
-def opened(url: str) -> Iterator[Callable[[], Store]]:
+def opened(database_url: str) -> Iterator[Callable[[], Store]]:
     """Makes stores on the same database, as hubs one after the other would."""
     stores: list[Store] = []
 
     def make() -> Store:
-        stores.append(Store(url, clock=lambda: 1000.5))
+        stores.append(Store(database_url, clock=lambda: 1000.5))
         return stores[-1]
 
     yield make
@@ -116,12 +92,12 @@ def test_upgrade_again_changes_nothing(store: Store, opened: Callable[[], Store]
     assert store.open_rows() == (ENTRY,)
 
 
-def test_several_processes_may_upgrade_at_once(url: str, opened: Callable[[], Store]) -> None:
+def test_several_processes_may_upgrade_at_once(database_url: str, opened: Callable[[], Store]) -> None:
     program = (
         "import sys; from aihub.store import Store; "
         "print('ready', flush=True); sys.stdin.readline(); Store(sys.argv[1]).upgrade()"
     )
-    arguments, pipe = [sys.executable, "-c", program, url], subprocess.PIPE
+    arguments, pipe = [sys.executable, "-c", program, database_url], subprocess.PIPE
     hubs = [subprocess.Popen(arguments, text=True, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(4)]
     for hub in hubs:
         assert hub.stdout is not None
@@ -260,7 +236,7 @@ def test_every_postgresql_address_uses_the_driver_that_comes_with_aihub(driver: 
 def test_a_locked_sqlite_file_is_a_store_error_and_then_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aihub.store._PATIENCE", 0.1)
+    monkeypatch.setattr("aihub.database._PATIENCE", 0.1)
     store = Store(f"sqlite:///{tmp_path / 'aihub.sqlite'}")
     store.upgrade()
     other = sqlite3.connect(tmp_path / "aihub.sqlite", isolation_level=None)

@@ -1,1 +1,1 @@
-"""The steps by which AIHub's database came to its present tables (run by `aihub.store.Store.upgrade`)."""
+"""The steps by which AIHub's database came to its present tables (run by `aihub.database.Database.upgrade`)."""

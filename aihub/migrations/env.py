@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from aihub.store import METADATA, VERSION_TABLE
+from aihub.database import METADATA, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=METADATA, version_table=VERSION_TABLE

@@ -1,0 +1,35 @@
+"""Whose a user name is at the provider of sign-in, and whose a session there."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables of people."""
+    op.create_table(
+        "identity",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("issuer", sa.String, nullable=False),
+        sa.Column("subject", sa.String, nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("released", sa.DateTime(timezone=True)),
+    )
+    held = {"sqlite_where": sa.text("released IS NULL"), "postgresql_where": sa.text("released IS NULL")}
+    op.create_index("identity_name", "identity", ["name"], unique=True, **held)
+    op.create_index("identity_subject", "identity", ["issuer", "subject"], unique=True, **held)
+    op.create_table(
+        "provider_session",
+        sa.Column("issuer", sa.String, primary_key=True),
+        sa.Column("session", sa.String, primary_key=True),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_index("provider_session_at", "provider_session", ["at"])
