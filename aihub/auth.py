@@ -26,7 +26,7 @@ from traitlets import default
 from aihub.app import AIHub
 from aihub.config import LOCAL, SHARED_PASSWORD, Persona, SignIn
 from aihub.passwords import Brake, Passwords, door, same
-from aihub.policyfile import normalised_user
+from aihub.projects import normalised_user
 
 __all__ = ["PersonaAuthenticator", "PolicySignIn", "SharedPassword", "SignInMethod", "SignInMethodError", "sign_out"]
 

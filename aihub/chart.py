@@ -17,7 +17,8 @@ import yaml
 from pydantic import Field
 
 from aihub.config import strict_schema
-from aihub.policyfile import Model, PolicyDocument
+from aihub.fields import Model
+from aihub.policyfile import PolicyDocument
 
 __all__ = ["Settings", "Values", "values_schema"]
 

@@ -200,8 +200,7 @@ _KEYS = {"project": "project", "image": "image", "profile": "profile", "accelera
 
 
 def _person(loaded: Loaded, name: str, groups: tuple[str, ...], *, admin: bool) -> Person:
-    from aihub.policyfile import normalised_user
-    from aihub.projects import Person
+    from aihub.projects import Person, normalised_user
 
     normalised = normalised_user(name)
     listed = loaded.sign_in.listed.get(normalised)

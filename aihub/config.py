@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,20 +18,26 @@ from aihub.catalog import Catalog, ImageStream
 from aihub.errors import CatalogError, PolicyFileError
 from aihub.facts import Pool
 from aihub.findings import Finding, Severity, dotted, picture
+from aihub.identity import Access, Provider, SignInRules
 from aihub.imagestreams import CatalogWarning, read_documents
 from aihub.policy import Policy
-from aihub.policyfile import PersonModel, PolicyDocument, normalised_user
+from aihub.policyfile import PolicyDocument
 from aihub.positions import Document, merge, read_document
 from aihub.positions import Path as KeyPath
-from aihub.projects import Membership, Person, Project
+from aihub.projects import Membership, Person, Project, normalised_user
 from aihub.references import check_references
+from aihub.signinfile import PersonModel
 from aihub.storage import StorageClasses
 from aihub.text import Text
 from aihub.validation import validate
 
 __all__ = [
+    "GITHUB",
+    "KEYCLOAK",
     "LOCAL",
+    "OIDC",
     "SHARED_PASSWORD",
+    "SSO",
     "UNREADABLE",
     "ClusterSettings",
     "Loaded",
@@ -47,6 +53,11 @@ __all__ = [
 
 LOCAL, SHARED_PASSWORD = "local", "sharedPassword"
 """The methods of sign-in: personas with one click, and one password for all."""
+
+KEYCLOAK, OIDC, GITHUB = "keycloak", "oidc", "github"
+"""The methods of sign-in through a provider."""
+
+SSO = frozenset({KEYCLOAK, OIDC, GITHUB})
 
 UNREADABLE = "unreadable"
 """Code of the finding for a file that cannot be opened at all."""
@@ -67,12 +78,22 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """How people sign in. `personas` (with one click) and `people` (with a password) are by normalised user name."""
+    """How people sign in. `personas` (with one click) and `people` (with a password) are by normalised user name.
+
+    `provider`, `access` and `rules` are for the methods of `SSO`; `provider` is None for the others. `public_url` has
+    no slash at its end, and is empty where the file has none. `title` is what people know the provider by.
+    """
 
     method: str = LOCAL
     personas: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
     admins: Membership = Membership()
     people: Mapping[str, Persona] = field(default_factory=lambda: MappingProxyType({}))
+    provider: Provider | None = None
+    access: Access = Access()
+    rules: SignInRules = SignInRules()
+    public_url: str = ""
+    title: Text = Text()
+    contact: Text = Text()
 
     @property
     def listed(self) -> Mapping[str, Persona]:
@@ -148,7 +169,7 @@ def attempt(paths: Sequence[Path]) -> Loaded:
         reader.findings.extend(check_references(document, model, policy, whole=whole, streams_known=streams_known))
     return Loaded(
         policy=policy,
-        sign_in=_sign_in(model),
+        sign_in=_sign_in(model, document, reader),
         machine=_machine(model),
         findings=tuple(sorted(set(reader.findings), key=_by_place)),
         files=tuple(reader.files),
@@ -395,7 +416,8 @@ def _rooted(project: Project, document: Document, reader: _Reader) -> Project:
     storage = project.storage
     shared = storage.shared
     if shared is not None and shared.source is not None:
-        shared = replace(shared, source=_existing_folder(shared.source, (*base, "shared", "from"), document, reader))
+        path = (*base, "shared", "from")
+        shared = replace(shared, source=_existing(Path.is_dir, "folder", shared.source, path, document, reader))
     datasets = {
         name: dataset
         if dataset.path is None
@@ -409,11 +431,14 @@ def _absolute(written: str, path: KeyPath, document: Document) -> str:
     return str((Path(document.value_place(path).file).parent / written).absolute())
 
 
-def _existing_folder(written: str, path: KeyPath, document: Document, reader: _Reader) -> str:
-    folder = _absolute(written, path, document)
-    if not Path(folder).is_dir():
+def _existing(
+    exists: Callable[[Path], bool], kind: str, written: str, path: KeyPath, document: Document, reader: _Reader
+) -> str:
+    """The absolute path; a finding where there is no such file or folder."""
+    full = _absolute(written, path, document)
+    if not exists(Path(full)):
         place = document.value_place(path)
-        # A relative folder comes with the policy; an absolute one may be of another machine than the one that checks.
+        # A relative path comes with the policy; an absolute one may be of another machine than the one that checks.
         severity = Severity.WARNING if Path(written).is_absolute() else Severity.ERROR
         reader.add(
             Finding(
@@ -421,20 +446,39 @@ def _existing_folder(written: str, path: KeyPath, document: Document, reader: _R
                 place.line,
                 place.column,
                 severity,
-                "no-such-folder",
+                f"no-such-{kind}",
                 dotted(path),
-                f"there is no folder {picture(written)}",
+                f"there is no {kind} {picture(written)}",
                 picture(written),
                 help="Paths are relative to the folder of this file.",
             )
         )
-    return folder
+    return full
 
 
-def _sign_in(model: PolicyDocument) -> SignIn:
-    admins = model.sign_in.admins.membership()
-    personas, people = (_listed(each, admins) for each in (model.sign_in.personas, model.sign_in.people))
-    return SignIn(model.sign_in.method, personas, admins, people)
+def _sign_in(model: PolicyDocument, document: Document, reader: _Reader) -> SignIn:
+    written = model.sign_in
+    admins = written.admins.membership()
+    return SignIn(
+        method=written.method,
+        personas=_listed(written.personas, admins),
+        admins=admins,
+        people=_listed(written.people, admins),
+        provider=_trusting(written.provider(), written.method, document, reader),
+        access=written.access(),
+        rules=written.rules(),
+        public_url=written.public_url or "",
+        title=Text.of(written.display_name),
+        contact=Text.of(written.contact),
+    )
+
+
+def _trusting(provider: Provider | None, method: str, document: Document, reader: _Reader) -> Provider | None:
+    """The provider with the absolute path of its CA file."""
+    if provider is None or not provider.ca_file:
+        return provider
+    path: KeyPath = ("signIn", method, "caFile")
+    return replace(provider, ca_file=_existing(Path.is_file, "file", provider.ca_file, path, document, reader))
 
 
 def _listed(models: Mapping[str, PersonModel], admins: Membership) -> Mapping[str, Persona]:

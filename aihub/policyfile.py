@@ -9,231 +9,65 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    GetPydanticSchema,
-    PlainValidator,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError, core_schema
-from typing_extensions import TypeAliasType
+from pydantic_core import PydanticCustomError
 
 from aihub.catalog import ImageStream, ImageTag, Software, StartAdapter, TagState, is_image_reference
 from aihub.environment import problem as environment_problem
-from aihub.errors import QuantityError
 from aihub.facts import Machine, Pool, Taint
+from aihub.fields import (
+    DESCRIPTION,
+    DISPLAY_NAME,
+    LIST,
+    MAP,
+    ONE,
+    ORDER,
+    AcceleratorKey,
+    ContainerFolder,
+    Duration,
+    ImageReference,
+    LabelKey,
+    LabelValue,
+    Line,
+    LocalText,
+    MembersModel,
+    Model,
+    Name,
+    NamespaceName,
+    ObjectName,
+    Quantity,
+    ResourceKey,
+    SuccessorReference,
+    TagName,
+    frozen,
+    map_or_one,
+    web_address,
+)
 from aihub.profiles import Accelerator, Placement, Profile
-from aihub.projects import IdleRules, Membership, Offer, Project
+from aihub.projects import IdleRules, Offer, Project
 from aihub.requirements import check_requirement
-from aihub.resources import CPU, MEMORY, SERVERS, STORAGE, Resources, parse_quantity
+from aihub.resources import CPU, MEMORY, Resources
+from aihub.signinfile import SignInModel
 from aihub.storage import Dataset, Home, HomeScope, ProjectStorage, SharedFolder, StorageClasses
 from aihub.text import Text
 
-__all__ = ["PersonModel", "PolicyDocument", "normalised_user"]
-
-ONE, MAP, LIST = "<one>", "<map>", "<list>"
-"""Labels of the ways to write a value. No key is called so: `aihub.config` drops them from pydantic's locations."""
-
-T = TypeVar("T")
+__all__ = ["PolicyDocument"]
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _quantity(value: object) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise PydanticCustomError("quantity", "must be a quantity such as 500m, 1.5 or 2Gi")
-    try:
-        return parse_quantity(str(value))
-    except QuantityError as error:
-        raise PydanticCustomError("quantity", "{problem}", {"problem": error.problem}) from error
-
-
-QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
-
-Quantity = TypeAliasType(
-    "Quantity",
-    Annotated[
-        Decimal,
-        PlainValidator(_quantity),
-        WithJsonSchema(
-            {
-                "title": "Quantity",
-                "description": "An amount as Kubernetes writes it.",
-                "anyOf": [
-                    {"type": "string", "pattern": QUANTITY_PATTERN, "maxLength": 40},
-                    {"type": "number", "minimum": 0},
-                ],
-                "examples": ["500m", 2, "1.5", "16Gi"],
-            }
-        ),
-    ],
-)
-
-DURATION_PATTERN = r"^(?=[0-9])([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$"
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-def _duration(value: object) -> int:
-    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
-        raise PydanticCustomError("duration", "must be a duration such as 30m, 2h or 1h30m")
-    seconds = sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
-    if seconds < 60:
-        raise PydanticCustomError("duration", "must be at least one minute")
-    return seconds
-
-
-Duration = Annotated[
-    int,
-    PlainValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "2h", "1h30m"]}),
-]
-
-
-def _matching(code: str, pattern: str, message: str, longest: int, examples: list[str]) -> GetPydanticSchema:
-    """A constraint on text with a message of our own; its JSON Schema says the same."""
-
-    def check(value: str) -> str:
-        if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
-            raise PydanticCustomError(code, "{problem}", {"problem": message})
-        return value
-
-    shown = {"type": "string", "pattern": f"^{pattern}$", "maxLength": longest, "examples": examples}
-    return GetPydanticSchema(
-        lambda source, handler: core_schema.no_info_after_validator_function(check, handler(source)),
-        lambda _schema, _handler: shown,
-    )
-
-
-_NAME_RULE = "is no name: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
-_NAME_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-Name = Annotated[str, _matching("name", _NAME_PATTERN, _NAME_RULE, 63, ["ml101"])]
-
-_TAG_RULE = "is no tag: use up to 128 letters, digits, '-', '_' and '.', beginning with none of '-' and '.'"
-TagName = Annotated[str, _matching("name", r"[A-Za-z0-9_][A-Za-z0-9._-]*", _TAG_RULE, 128, ["2026.1"])]
-
-_LANGUAGE_PATTERN = r"[a-z]{2,3}(_[A-Z][a-z]{3})?(_[A-Z]{2})?"
-_LANGUAGE_RULE = "is no language: write the code as in en, ko or zh_TW"
-Language = Annotated[str, _matching("language", _LANGUAGE_PATTERN, _LANGUAGE_RULE, 11, ["en", "zh_TW"])]
-
-_ACCELERATOR_PATTERN = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-_ACCELERATOR_RULE = "is no accelerator resource: write vendor and kind, as in nvidia.com/gpu"
-AcceleratorKey = Annotated[
-    str, _matching("resource-key", _ACCELERATOR_PATTERN, _ACCELERATOR_RULE, 253, ["nvidia.com/gpu"])
-]
-
-_RESOURCE_RULE = "is no resource: use servers, cpu, memory, storage or an accelerator such as nvidia.com/gpu"
-_RESOURCE_PATTERN = f"({SERVERS}|{CPU}|{MEMORY}|{STORAGE}|{_ACCELERATOR_PATTERN})"
-ResourceKey = Annotated[str, _matching("resource-key", _RESOURCE_PATTERN, _RESOURCE_RULE, 253, ["servers", "cpu"])]
-
-_REFERENCE_PATTERN = rf"{_NAME_PATTERN}(:[A-Za-z0-9_][A-Za-z0-9._-]*)?"
-_REFERENCE_RULE = "names no image: write stream or stream:tag"
-ImageReference = Annotated[str, _matching("name", _REFERENCE_PATTERN, _REFERENCE_RULE, 253, ["pytorch", "pytorch:2.9"])]
-
-_SUCCESSOR_RULE = "names no tag: write a tag of the same stream, or stream:tag"
-SuccessorReference = Annotated[
-    str,
-    _matching("name", rf"({_NAME_PATTERN}:)?[A-Za-z0-9_][A-Za-z0-9._-]*", _SUCCESSOR_RULE, 253, ["2.9", "pytorch:2.9"]),
-]
-
-
-# What Kubernetes takes for names and labels: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
-# and …/labels/#syntax-and-character-set.
-_LABEL_PATTERN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-_LABEL_RULE = (
-    "is no name for it in Kubernetes: use up to 63 small letters, digits and '-', with none of '-' at its ends"
-)
-NamespaceName = Annotated[str, _matching("kubernetes-name", _LABEL_PATTERN, _LABEL_RULE, 63, ["ml101"])]
-
-_SUBDOMAIN_PATTERN = rf"{_LABEL_PATTERN}(\.{_LABEL_PATTERN})*"
-_SUBDOMAIN_RULE = (
-    "is no name for it in Kubernetes: use up to 253 small letters, digits, '-' and '.', "
-    "beginning and ending with a letter or digit"
-)
-ObjectName = Annotated[str, _matching("kubernetes-name", _SUBDOMAIN_PATTERN, _SUBDOMAIN_RULE, 253, ["campus-registry"])]
-
-_WORD_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_KEY_RULE = (
-    "is no label key: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, "
-    "after a domain and '/' where it has one"
-)
-LabelKey = Annotated[
-    str, _matching("label", rf"({_SUBDOMAIN_PATTERN}/)?{_WORD_PATTERN}", _KEY_RULE, 317, ["nvidia.com/gpu.product"])
-]
-_VALUE_RULE = (
-    "is no label value: use up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
-)
-LabelValue = Annotated[str, _matching("label", f"({_WORD_PATTERN})?", _VALUE_RULE, 63, ["NVIDIA-L4"])]
-
-_FOLDER_PATTERN = r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+)+"
-_FOLDER_RULE = "is no folder in a container: write it from the root, as in /home/jovyan"
-ContainerFolder = Annotated[str, _matching("folder", _FOLDER_PATTERN, _FOLDER_RULE, 255, ["/home/jovyan"])]
-
-
-def _no_controls(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("empty", "is empty")
-    if any(ord(character) < 32 or ord(character) == 127 for character in value if character not in "\n\t"):
-        raise PydanticCustomError("control-character", "has a control character in it")
-    return value
-
-
-Words = Annotated[str, AfterValidator(_no_controls), Field(min_length=1, max_length=10_000)]
-
-
-def _one_line(value: str) -> str:
-    if "\n" in _no_controls(value):
-        raise PydanticCustomError("control-character", "has a line break in it")
-    return value
-
-
-Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=2_000)]
-
-
-def _map_or_one(value: object) -> str:
-    return MAP if isinstance(value, dict) else ONE
-
-
-LocalText = TypeAliasType(
-    "LocalText",
-    Annotated[
-        Annotated[Words, Tag(ONE)] | Annotated[dict[Language, Words], Field(min_length=1), Tag(MAP)],
-        Discriminator(_map_or_one),
-        Field(title="Text", description="A text for all languages, or a map from language to text."),
-    ],
-)
-
-
-# "." and ".." are steps in an address, not somebody.
-_USER_PATTERN = r"(?!\.\.?$)[^/\s\x00-\x1f]([^/\x00-\x1f]*[^/\s\x00-\x1f])?"
-_USER_RULE = "is no user name: no '/', no spaces around it, not '.' or '..', at most 255 characters"
-UserName = Annotated[str, _matching("name", _USER_PATTERN, _USER_RULE, 255, ["ada"])]
-
-
-def normalised_user(name: str) -> str:
-    """A user name as JupyterHub's authenticators normalise it, which is how `Person.name` is written."""
-    return name.lower()
-
-
 def _image(value: str) -> str:
     if not is_image_reference(value):
         raise PydanticCustomError("image", "is no image reference: write registry/repository:tag or …@sha256:…")
-    return value
-
-
-def _web_address(value: str) -> str:
-    if not value.startswith(("https://", "http://")):
-        raise PydanticCustomError("address", "is no web address: it starts with https:// or http://")
     return value
 
 
@@ -253,24 +87,7 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def _frozen(values: Mapping[str, T]) -> Mapping[str, T]:
-    return MappingProxyType(dict(values))
-
-
 # --- models ----------------------------------------------------------------------------------------------------------
-
-
-class Model(BaseModel):
-    """What all parts of the policy file share."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel, frozen=True)
-
-
-_DISPLAY_NAME = Field(default=None, title="Display name", description="Name that people see; the key if absent.")
-_DESCRIPTION = Field(default=None, title="Description", description="One or two sentences for people.")
-_ORDER = Field(
-    default=100, title="Order", description="Smaller numbers stand first in lists; equal ones are sorted by key."
-)
 
 
 class TagModel(Model):
@@ -380,13 +197,13 @@ class StartModel(Model):
 class ImageStreamModel(Model):
     """An image stream in the short form."""
 
-    display_name: LocalText | None = _DISPLAY_NAME
-    description: LocalText | None = _DESCRIPTION
+    display_name: LocalText | None = DISPLAY_NAME
+    description: LocalText | None = DESCRIPTION
     offered: bool = Field(
         default=True, title="Offered", description="false: no project may use the stream, whatever it offers."
     )
-    order: int = _ORDER
-    source: Annotated[Line, AfterValidator(_web_address)] | None = Field(
+    order: int = ORDER
+    source: Annotated[Line, AfterValidator(web_address)] | None = Field(
         default=None, title="Source", description="Address of the page where the image is built or described."
     )
     accelerators: list[AcceleratorKey] = Field(
@@ -430,7 +247,7 @@ class RangeModel(Model):
 
 Amount = Annotated[
     Annotated[Quantity, Tag(ONE)] | Annotated[RangeModel, Tag(MAP)],
-    Discriminator(_map_or_one),
+    Discriminator(map_or_one),
 ]
 
 
@@ -665,9 +482,9 @@ class AffinityModel(Model):
 class ProfileModel(Model):
     """A size of server."""
 
-    display_name: LocalText | None = _DISPLAY_NAME
-    description: LocalText | None = _DESCRIPTION
-    order: int = _ORDER
+    display_name: LocalText | None = DISPLAY_NAME
+    description: LocalText | None = DESCRIPTION
+    order: int = ORDER
     cpu: Amount = Field(title="CPU", description="Cores: one value, or request and limit.")
     memory: Amount = Field(title="Memory", description="Bytes, as in 2Gi: one value, or request and limit.")
     accelerator: AcceleratorModel | None = Field(
@@ -738,27 +555,12 @@ class ProfileModel(Model):
     def _placement(self) -> Placement:
         tolerations = (each.model_dump(by_alias=True, exclude_none=True) for each in self.tolerations)
         return Placement(
-            node_selector=_frozen(self.node_selector),
-            tolerations=tuple(_frozen(each) for each in tolerations),
-            affinity=_frozen(self.affinity.model_dump(by_alias=True, exclude_unset=True) if self.affinity else {}),
+            node_selector=frozen(self.node_selector),
+            tolerations=tuple(frozen(each) for each in tolerations),
+            affinity=frozen(self.affinity.model_dump(by_alias=True, exclude_unset=True) if self.affinity else {}),
             runtime_class=self.runtime_class,
             priority_class=self.priority_class,
         )
-
-
-class MembersModel(Model):
-    """People, by group and by name."""
-
-    groups: list[Line] = Field(
-        default_factory=list,
-        title="Groups",
-        description="Group patterns: `*` is one segment of a path, `**` any number of them.",
-    )
-    users: list[UserName] = Field(default_factory=list, title="Users", description="User names.")
-
-    def membership(self, *, everybody: bool = False) -> Membership:
-        """The membership as projects know it."""
-        return Membership(tuple(self.groups), frozenset(map(normalised_user, self.users)), everybody)
 
 
 class ImageOfferModel(Model):
@@ -827,7 +629,7 @@ class SharedModel(Model):
 class DatasetModel(Model):
     """Data that the servers of a project read under ~/datasets."""
 
-    display_name: LocalText | None = _DISPLAY_NAME
+    display_name: LocalText | None = DISPLAY_NAME
     path: Line | None = Field(
         default=None, title="Path", description="Folder on this machine, relative to this file (one machine)."
     )
@@ -859,7 +661,7 @@ class ProjectStorageModel(Model):
         return ProjectStorage(
             home_size=self.home.size if self.home else None,
             shared=shared,
-            datasets=_frozen(
+            datasets=frozen(
                 {
                     name: Dataset(name, Text.of(each.display_name or name), each.path, each.claim)
                     for name, each in self.datasets.items()
@@ -882,12 +684,12 @@ class IdleModel(Model):
 class ProjectModel(Model):
     """A course, a lab, a team."""
 
-    display_name: LocalText | None = _DISPLAY_NAME
-    description: LocalText | None = _DESCRIPTION
+    display_name: LocalText | None = DISPLAY_NAME
+    description: LocalText | None = DESCRIPTION
     kind: Literal["course", "lab", "project"] = Field(
         default="project", title="Kind", description="The word that people read for it."
     )
-    order: int = _ORDER
+    order: int = ORDER
     open: bool = Field(default=False, title="Open", description="Everybody who signed in is a member.")
     archived: bool = Field(
         default=False, title="Archived", description="Nothing starts here any more; the data are kept."
@@ -941,10 +743,10 @@ class ProjectModel(Model):
             instructors=self.instructors.membership(),
             images=_offer(self.images.offer, self.images.default),
             profiles=_offer(self.profiles.offer, self.profiles.default),
-            quota=_frozen(self.quota.project),
-            member_quota=_frozen(self.quota.per_member),
+            quota=frozen(self.quota.project),
+            member_quota=frozen(self.quota.per_member),
             storage=self.storage.storage(),
-            environment=_frozen(self.environment),
+            environment=frozen(self.environment),
             idle=IdleRules(self.idle.stop_after, self.idle.max_age),
             contact=Text.of(self.contact),
             namespace=self.namespace,
@@ -977,38 +779,6 @@ class QuotaRootModel(Model):
         default="refuse",
         title="When usage is unknown",
         description="What happens to starts while usage cannot be known; those with an accelerator are refused.",
-    )
-
-
-class PersonModel(Model):
-    """Somebody who signs in."""
-
-    display_name: LocalText | None = _DISPLAY_NAME
-    groups: list[Line] = Field(default_factory=list, title="Groups", description="Group paths of the person.")
-    admin: bool = Field(default=False, title="Admin", description="Whether the person is an admin of the hub.")
-
-
-class SignInModel(Model):
-    """Sign-in: the method and who is who. A change of the method needs a restart of the hub."""
-
-    method: Literal["local", "sharedPassword"] = Field(
-        default="local",
-        title="Method",
-        description="local: personas, for one machine. sharedPassword: people with one password for all and one for "
-        "admins, for evaluation.",
-    )
-    personas: dict[UserName, PersonModel] = Field(
-        default_factory=dict,
-        title="Personas",
-        description="Who signs in with one click while the method is local, by user name.",
-    )
-    people: dict[UserName, PersonModel] = Field(
-        default_factory=dict,
-        title="People",
-        description="Who signs in with a password while the method is sharedPassword, by user name.",
-    )
-    admins: MembersModel = Field(
-        default_factory=MembersModel, title="Admins", description="Who is an admin of the hub, by group or name."
     )
 
 
@@ -1063,7 +833,7 @@ class PoolModel(Model):
         """The pool as the core knows it."""
         room = Resources({CPU: self.cpu, MEMORY: self.memory, **self.accelerators})
         taints = tuple(Taint(each.key, each.value, each.effect) for each in self.taints)
-        return Pool(name, Machine(name, room, room, _frozen(self.labels), taints), self.starts_within)
+        return Pool(name, Machine(name, room, room, frozen(self.labels), taints), self.starts_within)
 
 
 class ClusterModel(Model):

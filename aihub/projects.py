@@ -22,6 +22,7 @@ __all__ = [
     "Project",
     "Role",
     "group_matches",
+    "normalised_user",
 ]
 
 
@@ -32,6 +33,11 @@ class Person:
     name: str
     groups: frozenset[str] = frozenset()
     admin: bool = False
+
+
+def normalised_user(name: str) -> str:
+    """A user name as JupyterHub's authenticators normalise it, which is how `Person.name` is written."""
+    return name.lower()
 
 
 class Role(StrEnum):

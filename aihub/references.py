@@ -9,10 +9,10 @@ from decimal import Decimal
 from aihub.catalog import Catalog, ImageTag, TagState
 from aihub.findings import Finding, Severity, dotted, nearest, picture
 from aihub.policy import Policy
-from aihub.policyfile import PolicyDocument, normalised_user
+from aihub.policyfile import PolicyDocument
 from aihub.positions import Document, Path
 from aihub.profiles import Profile
-from aihub.projects import Project
+from aihub.projects import Project, normalised_user
 from aihub.quota import Quota
 from aihub.resources import SERVERS, STORAGE, format_amount, is_accelerator
 from aihub.storage import HomeScope

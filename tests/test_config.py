@@ -22,7 +22,8 @@ from aihub.config import SHARED_PASSWORD, ClusterSettings, Loaded, Persona, atte
 from aihub.errors import PolicyFileError, QuantityError
 from aihub.facts import Machine, Pool, Taint
 from aihub.findings import Finding, Severity
-from aihub.policyfile import QUANTITY_PATTERN, PolicyDocument
+from aihub.fields import QUANTITY_PATTERN
+from aihub.policyfile import PolicyDocument
 from aihub.positions import read_document
 from aihub.projects import IdleRules, Membership, Person
 from aihub.reference import policy_reference
@@ -538,7 +539,7 @@ SHAPE = [
     case("projects: {p1: {instructors: }}", "no-value", "projects.p1.instructors"),
     case("profiles: {b: {cpu: 1, memory: 1, groups: [~]}}", "no-value", "profiles.b.groups[0]"),
     case("projects: {p1: {kind: Course}}", "wrong-value", "projects.p1.kind", "course"),
-    case("signIn: {method: keycloak}", "wrong-value", "signIn.method"),
+    case("signIn: {method: ldap}", "wrong-value", "signIn.method"),
     case("home: {scope: users}", "wrong-value", "home.scope", "user"),
     case("projects: {p1: {displayName: {zh-tw: x}}}", "language", "projects.p1.displayName.zh-tw", "zh_TW"),
     case("projects: {p1: {displayName: {English: x}}}", "language", "projects.p1.displayName.English"),
