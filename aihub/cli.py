@@ -9,6 +9,7 @@ import click
 
 from aihub import __version__
 from aihub.cli_images import images
+from aihub.cli_people import people
 from aihub.cli_policy import check, print_findings, schema, why
 from aihub.cli_secrets import secrets
 
@@ -23,6 +24,7 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(images)
+main.add_command(people)
 main.add_command(schema)
 main.add_command(secrets)
 main.add_command(why)
