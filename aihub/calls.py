@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +23,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from tornado.httpclient import HTTPRequest, HTTPResponse
@@ -32,7 +33,7 @@ from aihub.errors import AIHubError
 
 __all__ = [
     "Call",
-    "Endpoints",
+    "Caller",
     "Fetch",
     "Http",
     "ProviderDown",
@@ -119,6 +120,7 @@ class Reply:
     body: bytes = field(default=b"", repr=False)
 
 
+Value = TypeVar("Value")
 Fetch = Callable[[Call], Awaitable[Reply]]
 """Carries out a call; raises ProviderDown when no answer came and ProviderWrong when none can."""
 
@@ -337,45 +339,73 @@ class _Endpoint:
     until: float = 0.0
 
 
-class Endpoints:
-    """Which endpoints of a provider answer, and which are left alone for a while because they do not.
+class Caller:
+    """Calls the endpoints of a provider, and leaves those alone for a while that do not answer.
 
-    Times are seconds since the epoch. After a failure of the kind that concerns everybody an endpoint is not asked
-    for 1, 2, 4, … 30 s, or as long as its Retry-After says.
+    `clock` gives seconds since the epoch. After a failure that concerns everybody an endpoint is not asked for 1, 2, 4,
+    … 30 s, or for as long as its Retry-After says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Fetch, clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._clock = clock
         self._endpoints: dict[str, _Endpoint] = {}
         self.last_answer: float | None = None
+        """When the provider gave its last usable answer; a refusal is one."""
 
     @property
     def down_since(self) -> float | None:
         """Since when an endpoint has given no usable answer; None: each did when it was asked last."""
         return min((each.since for each in self._endpoints.values() if each.since is not None), default=None)
 
-    def check(self, endpoint: str, now: float) -> None:
+    async def ask(
+        self, call: Call, understand: Callable[[Reply], Value], *, personal: bool = False, own_limit: bool = False
+    ) -> Value:
+        """What `understand` makes of the answer, which may be one of 5xx.
+
+        An endpoint that answers for single persons (`personal`) is left alone only when it says nothing at all, twice,
+        or asks for it: an error about one person must not keep others from asking. With `own_limit` a Retry-After
+        concerns that person only.
+        """
+        self.check(call.endpoint)
+        try:
+            reply = await self._fetch(call)
+        except ProviderError as error:
+            self._failed(call.endpoint, error, patience=1 if personal else 0)
+            raise
+        try:
+            understood = understand(reply)
+        except ProviderRefused:
+            self._answered(call.endpoint)
+            raise
+        except ProviderError as error:
+            if not (own_limit and isinstance(error, ProviderDown) and error.retry_after is not None):
+                self._failed(call.endpoint, error, patience=math.inf if personal else 0)
+            raise
+        self._answered(call.endpoint)
+        return understood
+
+    def check(self, endpoint: str) -> None:
         """Raises ProviderDown while `endpoint` is left alone."""
-        wait = self.wait(endpoint, now)
+        wait = self.wait(endpoint)
         if wait:
             raise ProviderDown(endpoint, "it did not answer a moment ago and is left alone for now", wait)
 
-    def wait(self, endpoint: str, now: float) -> float:
+    def wait(self, endpoint: str) -> float:
         """Seconds for which `endpoint` is left alone."""
-        known = self._endpoints.get(endpoint)
+        known, now = self._endpoints.get(endpoint), self._clock()
         # A clock that was set back must not make a short pause a long one.
         return 0.0 if known is None or known.until - now > MAX_WAIT else max(known.until - now, 0.0)
 
-    def answered(self, endpoint: str, now: float) -> None:
-        """It gave an answer that can be used; a refusal is one."""
+    def _answered(self, endpoint: str) -> None:
         self._endpoints.pop(endpoint, None)
-        self.last_answer = now
+        self.last_answer = self._clock()
 
-    def failed(self, endpoint: str, now: float, error: ProviderError, *, patient: float) -> None:
-        """It gave none; it is left alone once that happened more than `patient` times, or when it asks for that."""
-        known = self._endpoints.setdefault(endpoint, _Endpoint())
+    def _failed(self, endpoint: str, error: ProviderError, *, patience: float) -> None:
+        known, now = self._endpoints.setdefault(endpoint, _Endpoint()), self._clock()
         known.since = now if known.since is None else known.since
         known.failures += 1
-        pause = getattr(error, "retry_after", None)
-        if pause is None and known.failures > patient:
-            pause = min(2.0 ** min(known.failures - patient - 1, 10), LONGEST_BACK_OFF)
+        pause = error.retry_after if isinstance(error, ProviderDown) else None
+        if pause is None and known.failures > patience:
+            pause = min(2.0 ** min(known.failures - patience - 1, 10), LONGEST_BACK_OFF)
         known.until = max(known.until, now + (pause or 0.0))

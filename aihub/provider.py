@@ -19,7 +19,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from aihub.calls import (
     Call,
-    Endpoints,
+    Caller,
     Fetch,
     Http,
     ProviderDown,
@@ -266,8 +266,7 @@ class OidcClient:
         self.provider = provider
         self._secret = secret
         self._clock = clock
-        self._fetch = fetch or Http(provider.ca_file)
-        self._endpoints = Endpoints()
+        self._caller = Caller(fetch or Http(provider.ca_file), clock)
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, Keys] | None = None
         self._keys_forced = -math.inf
@@ -277,12 +276,12 @@ class OidcClient:
     @property
     def down_since(self) -> float | None:
         """Seconds since the epoch since when the provider gives no usable answer; None: it does."""
-        return self._endpoints.down_since
+        return self._caller.down_since
 
     @property
     def last_answer(self) -> float | None:
         """When it gave its last usable answer, seconds since the epoch."""
-        return self._endpoints.last_answer
+        return self._caller.last_answer
 
     def known(self) -> Metadata | None:
         """What discovery said last, without asking."""
@@ -291,9 +290,9 @@ class OidcClient:
     async def metadata(self) -> Metadata:
         """What discovery says."""
         kept, now = self._metadata, self._clock()
-        if kept is not None and (_recent(kept[0], now, METADATA_SECONDS) or self._endpoints.wait(DISCOVERY, now)):
+        if kept is not None and (_recent(kept[0], now, METADATA_SECONDS) or self._caller.wait(DISCOVERY)):
             return kept[1]
-        self._endpoints.check(DISCOVERY, now)
+        self._caller.check(DISCOVERY)
         try:
             return await self._discover()
         except ProviderError as error:
@@ -302,6 +301,17 @@ class OidcClient:
             log.warning("The last good discovery document of %s is used on: %s", self.provider.issuer, error)
             return kept[1]
 
+    async def probe(self, max_age: float) -> Metadata:
+        """As `metadata`, but of a provider that has answered within `max_age` seconds: else it is asked now.
+
+        A browser is not sent to a provider that hangs.
+        """
+        kept, now = self._metadata, self._clock()
+        if kept is not None and self.down_since is None and _recent(kept[0], now, max_age):
+            return kept[1]
+        self._caller.check(DISCOVERY)
+        return await self._discover()
+
     async def keys(self, *, fresh: bool = False) -> Keys:
         """The keys that the provider signs with; `fresh`: asked again, at most once in 30 s, else those known."""
         kept, now = self._keys, self._clock()
@@ -309,9 +319,9 @@ class OidcClient:
             return await self._rekey()
         if kept is not None and fresh and _recent(self._keys_forced, now, FRESH_KEYS_SECONDS):
             return kept[1]
-        if kept is not None and not fresh and (_recent(kept[0], now, KEYS_SECONDS) or self._endpoints.wait(KEYS, now)):
+        if kept is not None and not fresh and (_recent(kept[0], now, KEYS_SECONDS) or self._caller.wait(KEYS)):
             return kept[1]
-        self._endpoints.check(KEYS, now)
+        self._caller.check(KEYS)
         if fresh:
             self._keys_forced = now
         try:
@@ -346,7 +356,7 @@ class OidcClient:
         if not address:
             raise ProviderWrong(USERINFO, "discovery names no userinfo_endpoint")
         call = self._call(USERINFO, address, {"Authorization": f"Bearer {access_token}"})
-        return await self._asked(call, _userinfo, personal=True)
+        return await self._caller.ask(call, lambda reply: _userinfo(reply, self._clock()), personal=True)
 
     async def id_claims(self, token: str, nonce: str | None, subject: str | None = None) -> Mapping[str, Any]:
         """The claims of an ID token, checked (`aihub.tokens.check_id_token`, whose TokenRefused it raises)."""
@@ -387,15 +397,16 @@ class OidcClient:
 
     async def _fetch_metadata(self) -> Metadata:
         address = f"{self.provider.issuer.rstrip('/')}/.well-known/openid-configuration"
-        metadata = await self._asked(
-            self._call(DISCOVERY, address, {}), lambda reply: Metadata.of(_found(reply, DISCOVERY), self.provider)
+        metadata = await self._caller.ask(
+            self._call(DISCOVERY, address, {}),
+            lambda reply: Metadata.of(self._found(reply, DISCOVERY), self.provider),
         )
         self._metadata = (self._clock(), metadata)
         return metadata
 
     async def _fetch_keys(self) -> Keys:
         call = self._call(KEYS, (await self.metadata()).jwks_uri, {})
-        keys = await self._asked(call, lambda reply: _keys(_found(reply, KEYS)))
+        keys = await self._caller.ask(call, lambda reply: _keys(self._found(reply, KEYS)))
         self._keys = (self._clock(), keys)
         return keys
 
@@ -403,30 +414,12 @@ class OidcClient:
         metadata, secret = await self.metadata(), self._secret()
         headers, proof = _client_authentication(self.provider.client_id, secret, metadata)
         call = post_form(TOKEN, self._internal(metadata.token_endpoint), {**form, **proof}, headers)
-        return await self._asked(call, lambda reply: _granted(reply, (*sent, secret), self._clock()), personal=True)
+        return await self._caller.ask(
+            call, lambda reply: _granted(reply, (*sent, secret), self._clock()), personal=True
+        )
 
-    async def _asked(self, call: Call, understand: Callable[[Reply], Value], *, personal: bool = False) -> Value:
-        """What `understand` makes of the answer; keeps count of which endpoints answer.
-
-        An endpoint that answers for single persons (`personal`) is left alone only when it says nothing at all, twice:
-        an error about one person must not keep others from asking.
-        """
-        self._endpoints.check(call.endpoint, self._clock())
-        try:
-            reply = await self._fetch(call)
-        except ProviderError as error:
-            self._endpoints.failed(call.endpoint, self._clock(), error, patient=1 if personal else 0)
-            raise
-        try:
-            understood = understand(settled(reply, call.endpoint, self._clock()))
-        except ProviderRefused:
-            self._endpoints.answered(call.endpoint, self._clock())
-            raise
-        except ProviderError as error:
-            self._endpoints.failed(call.endpoint, self._clock(), error, patient=math.inf if personal else 0)
-            raise
-        self._endpoints.answered(call.endpoint, self._clock())
-        return understood
+    def _found(self, reply: Reply, endpoint: str) -> Mapping[str, Any]:
+        return _document(settled(reply, endpoint, self._clock()), endpoint)
 
     def _call(self, endpoint: str, address: str, headers: Mapping[str, str]) -> Call:
         return Call(endpoint, self._internal(address), {"Accept": "application/json", **headers})
@@ -443,7 +436,7 @@ def _recent(moment: float, now: float, seconds: float) -> bool:
     return 0 <= now - moment < seconds
 
 
-def _found(reply: Reply, endpoint: str) -> Mapping[str, Any]:
+def _document(reply: Reply, endpoint: str) -> Mapping[str, Any]:
     if reply.status != 200:
         raise ProviderWrong(endpoint, f"answered {reply.status}")
     return json_object(reply, endpoint)
@@ -459,20 +452,20 @@ def _keys(document: Mapping[str, Any]) -> Keys:
     return keys
 
 
-def _userinfo(reply: Reply) -> Mapping[str, Any]:
+def _userinfo(reply: Reply, now: float) -> Mapping[str, Any]:
     if reply.status == 401:
         raise ProviderRefused(USERINFO, "invalid_token", 401)
     if reply.status == 403:
         raise ProviderRefused(USERINFO, "insufficient_scope", 403)
     if reply.headers.get("content-type", "").startswith("application/jwt"):
         raise ProviderWrong(USERINFO, "its answer is signed; let this client have it as plain JSON")
-    return _found(reply, USERINFO)
+    return _document(settled(reply, USERINFO, now), USERINFO)
 
 
 def _granted(reply: Reply, sent: tuple[str, ...], now: float) -> Tokens:
     if reply.status == 200:
         return Tokens.of(json_object(reply, TOKEN), TOKEN, now)
-    if reply.status not in {400, 401, 403}:
+    if settled(reply, TOKEN, now).status not in {400, 401, 403}:
         raise ProviderWrong(TOKEN, f"answered {reply.status}")
     document = json_object(reply, TOKEN)
     if "error" not in document:
