@@ -407,6 +407,7 @@ def _policy(model: PolicyDocument, catalog: Catalog, document: Document, reader:
         start_when_unknown=model.quota.when_unknown == "startWithoutAccelerator",
         pools=tuple(each.pool(name) for name, each in model.cluster.pools.items()),
         storage_classes=model.cluster.classes(),
+        fresh_for_accelerators=model.sign_in.identity.fresh_for_accelerators,
     )
 
 

@@ -91,6 +91,7 @@ _STATUS = {
     Reason.NAME_COLLISION: 409,
     Reason.VOLUME_BUSY: 409,
     Reason.STORE_UNAVAILABLE: 503,
+    Reason.IDENTITY_STALE: 503,
     Reason.QUOTA_UNKNOWN: 503,
     Reason.API_UNAVAILABLE: 503,
 }
@@ -111,6 +112,8 @@ def cause_of_death(refusal: Refusal, language: Language) -> str:
             return language.sentences(voice.say("The cluster stopped it."), voice.reported)
         case Reason.NODE_LOST:
             return voice.say("Its machine {node} was lost.", node=node) if node else voice.say("Its machine was lost.")
+        case Reason.PROJECT_LEFT:
+            return voice.say("Its person is no longer in the project.")
         case _:
             return voice.say("Its process ended.")
 
@@ -448,6 +451,15 @@ def _profile_unfit(voice: _Voice) -> Message:
     )
 
 
+def _identity_stale(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{profile} cannot be started right now.", profile=voice.profile),
+        voice.say("The sign-in provider does not answer, and a start with an accelerator needs to know who you are now."),
+        voice.say("Try again in a few minutes, or choose a profile without an accelerator."),
+        field="profile",
+    )
+
+
 def _never_fits(voice: _Voice) -> Message:
     return Message(
         voice.say("{profile} does not fit.", profile=voice.profile),
@@ -694,6 +706,14 @@ def _node_lost(voice: _Voice) -> Message:
     )
 
 
+def _project_left(voice: _Voice) -> Message:
+    return Message(
+        voice.say("{server} was stopped.", server=voice.server),
+        voice.say("You are no longer in {project}. Files in your home are safe.", project=voice.project),
+        voice.say("If that is a mistake, ask whoever manages its members; then sign in again."),
+    )
+
+
 def _start_timeout(voice: _Voice) -> Message:
     return Message(
         voice.say("The start took too long."),
@@ -776,6 +796,7 @@ _SENTENCES: Mapping[Reason, Callable[[_Voice], Message]] = {
     Reason.PROFILE_RETIRED: _profile_retired,
     Reason.PROFILE_NOT_OPEN: _profile_not_open,
     Reason.PROFILE_UNFIT: _profile_unfit,
+    Reason.IDENTITY_STALE: _identity_stale,
     Reason.NEVER_FITS: _never_fits,
     Reason.QUOTA_PROJECT: _quota_project,
     Reason.QUOTA_MEMBER: _quota_member,
@@ -795,6 +816,7 @@ _SENTENCES: Mapping[Reason, Callable[[_Voice], Message]] = {
     Reason.OUT_OF_MEMORY: _out_of_memory,
     Reason.EVICTED: _evicted,
     Reason.NODE_LOST: _node_lost,
+    Reason.PROJECT_LEFT: _project_left,
     Reason.IMAGE_PULL_FAILED: _image_pull_failed,
     Reason.UNSCHEDULABLE: _unschedulable,
     Reason.NAME_COLLISION: _name_collision,
@@ -838,6 +860,7 @@ def rule_name(rule: Rule, language: Language) -> str:
         Rule.PROFILE_OPEN: language.say("The profile is open to the person"),
         Rule.PROFILE_COUNT: language.say("The profile opens that accelerator count"),
         Rule.PROFILE_FITS: language.say("The profile suits the image"),
+        Rule.IDENTITY_CONFIRMED: language.say("Who the person is has been confirmed"),
         Rule.MACHINE_FITS: language.say("A machine is large enough"),
         Rule.USAGE_KNOWN: language.say("What is in use is known"),
         Rule.QUOTA_PROJECT: language.say("The project’s quota allows it"),

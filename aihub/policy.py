@@ -59,7 +59,8 @@ class Policy:
     """Everything loaded from the policy file.
 
     `start_when_unknown` admits starts without an accelerator while usage is not known. `pools` are machines that an
-    autoscaler can start.
+    autoscaler can start. `fresh_for_accelerators` lets starts with an accelerator wait until the sign-in provider has
+    confirmed who starts them.
     """
 
     catalog: Catalog = Catalog()
@@ -70,6 +71,7 @@ class Policy:
     start_when_unknown: bool = False
     pools: tuple[Pool, ...] = ()
     storage_classes: StorageClasses = StorageClasses()
+    fresh_for_accelerators: bool = False
 
 
 class State(StrEnum):
@@ -114,6 +116,7 @@ class Rule(StrEnum):
     PROFILE_OPEN = "profile-open-to-person"
     PROFILE_COUNT = "accelerator-count-open"
     PROFILE_FITS = "profile-fits-image"
+    IDENTITY_CONFIRMED = "identity-confirmed"
     MACHINE_FITS = "fits-a-machine"
     USAGE_KNOWN = "usage-known"
     QUOTA_PROJECT = "quota-project"
@@ -302,6 +305,7 @@ def _judge(policy: Policy, person: Person, raw: object, facts: Facts) -> _Judged
 
 
 _RESOURCE_RULES = (
+    Rule.IDENTITY_CONFIRMED,
     Rule.MACHINE_FITS,
     Rule.USAGE_KNOWN,
     Rule.QUOTA_PROJECT,
@@ -425,10 +429,11 @@ def _judge_fit(judged: _Judged) -> None:
 def _resource_judgements(
     policy: Policy, project: Project, profile: Profile, count: int, charge: Amounts, rooms: _Rooms
 ) -> list[Judgement]:
-    """The rules on machines, usage and quotas, the same for every image."""
+    """The rules on identity, machines, usage and quotas, the same for every image."""
     fits, capacity = rooms.judge(profile, count)
     quota = _quota_verdicts(policy, project, charge, rooms.facts)
     return [
+        Judgement(Rule.IDENTITY_CONFIRMED, _identity_fresh(policy, profile, rooms.facts)),
         Judgement(Rule.MACHINE_FITS, fits),
         Judgement(Rule.USAGE_KNOWN, _usage_known(policy, profile, rooms.facts)),
         *(Judgement(Rule(f"quota-{level}"), quota.get(level)) for level in Level),
@@ -509,6 +514,12 @@ def _capacity_now(profile: Profile, count: int, ground: Ground, pools: tuple[Poo
         },
     )
     return Verdict(State.WAIT, refusal)
+
+
+def _identity_fresh(policy: Policy, profile: Profile, facts: Facts) -> Verdict:
+    if facts.identity_confirmed or not policy.fresh_for_accelerators or profile.accelerator is None:
+        return OK
+    return Verdict(State.WAIT, Refusal(Reason.IDENTITY_STALE, {"profile": profile.name}))
 
 
 def _usage_known(policy: Policy, profile: Profile, facts: Facts) -> Verdict:

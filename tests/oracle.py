@@ -479,6 +479,8 @@ def _fitting_outcome(
     if not _suits(found[0], profile):
         return "no", "profile-unfit"
     count = oracle_counts(profile)[0] if count is None else count
+    if policy.fresh_for_accelerators and profile.accelerator is not None and not facts.identity_confirmed:
+        return "wait", "identity-stale"
     wanted = _hardware(profile, count)
     if _never_fits(policy, profile, wanted, facts):
         return "no", "never-fits"

@@ -166,6 +166,7 @@ class _World:
             self.quota(),
             self.chance(0.5),
             tuple(self.pool(name) for name in self.some(("fast", "slow"))) if self.chance(0.2) else (),
+            fresh_for_accelerators=self.chance(0.5),
         )
 
     def pool(self, name: str) -> Pool:
@@ -223,6 +224,7 @@ class _World:
             {name: self.decisions() for name in self.some(PROJECTS)} if self.chance(0.6) else {},
             {name: self.chance(0.7) for name in self.some(REFERENCES)[:2]} if self.chance(0.5) else {},
             self.one(None, NOW - timedelta(seconds=12)),
+            self.chance(0.8),
         )
 
     def options(self, policy: Policy) -> dict[str, Any]:

@@ -160,6 +160,16 @@ SENTENCES = {
         "The machine gpu-1 does not answer any more. Files in your home are safe.",
         "Start it again, with the same or a larger profile: it gets another machine.",
     ),
+    "identity that is not confirmed": (
+        Refusal(Reason.IDENTITY_STALE, {"profile": "gpu"}),
+        "The sign-in provider does not answer, and a start with an accelerator needs to know who you are now.",
+        "Try again in a few minutes, or choose a profile without an accelerator.",
+    ),
+    "project that its person has left": (
+        Refusal(Reason.PROJECT_LEFT, {"server": "a", "project": "ml101"}),
+        "You are no longer in Machine Learning 101. Files in your home are safe.",
+        "If that is a mistake, ask whoever manages its members; then sign in again.",
+    ),
     "quota of a namespace": (
         Refusal(
             Reason.CLUSTER_QUOTA,
@@ -386,9 +396,10 @@ def test_sentences_hold_no_markup() -> None:
         (Refusal(Reason.EVICTED, {"problem": "low on disk"}), "The cluster stopped it. The cluster says: low on disk."),
         (Refusal(Reason.NODE_LOST, {"node": "gpu-3"}), "Its machine gpu-3 was lost."),
         (Refusal(Reason.NODE_LOST), "Its machine was lost."),
+        (Refusal(Reason.PROJECT_LEFT, {"project": "ml101"}), "Its person is no longer in the project."),
         (Refusal(Reason.SERVER_DIED, {"status": 1}), "Its process ended."),
     ],
-    ids=["memory", "memory, limit not known", "evicted", "machine", "machine not known", "anything else"],
+    ids=["memory", "memory, limit not known", "evicted", "machine", "machine not known", "left", "anything else"],
 )
 def test_others_read_why_a_server_ended(refusal: Refusal, cause: str) -> None:
     assert cause_of_death(refusal, ENGLISH) == cause

@@ -94,6 +94,7 @@ class Setup:
     start_when_unknown: bool = False
     pools: tuple[Pool, ...] = ()
     storage_classes: StorageClasses = StorageClasses()
+    fresh_for_accelerators: bool = False
     facts: Facts = FACTS
     options: object = field(
         default_factory=lambda: {"project": "ml101", "image": "torch:1", "profile": "gpus", "acceleratorCount": 2}
@@ -109,6 +110,7 @@ class Setup:
             self.start_when_unknown,
             self.pools,
             self.storage_classes,
+            self.fresh_for_accelerators,
         )
 
     def resolve(self) -> Plan | Refusal:
@@ -465,6 +467,14 @@ FAULTS = (
         (options(image="rocm:1"),),
         Reason.PROFILE_UNFIT,
         {"profile": "gpus", "image": "rocm:1", "key": GPU, "suits": ("amd.com/gpu",)},
+    ),
+    Fault(
+        "identity-not-confirmed",
+        Rule.IDENTITY_CONFIRMED,
+        (facts(identity_confirmed=False), whole(fresh_for_accelerators=True)),
+        Reason.IDENTITY_STALE,
+        {"profile": "gpus"},
+        State.WAIT,
     ),
     Fault(
         "no-machine-has-it",
