@@ -22,6 +22,7 @@ from aihub.errors import PolicyFileError, StoreError
 from aihub.kube import Kube
 from aihub.passwords import PasswordError
 from aihub.spawner import adopted
+from aihub.sso import CryptKeyError
 
 __all__ = ["ClusterHub", "serve"]
 
@@ -39,6 +40,7 @@ class ClusterHub(JupyterHub):
         """The policy and the watch before the hub, which asks them; the ledger after it, from the servers it found."""
         aihub, site = AIHub.instance(parent=self), ClusterSite(self.settings)
         await asyncio.to_thread(aihub.load, site)
+        hub.use_method(self, aihub.sign_in.method)
         load_config()
         _open_connections()
         site.begin(Kube(shared_client("CoreV1Api").api_client))
@@ -51,7 +53,7 @@ class ClusterHub(JupyterHub):
         try:
             await self.initialize(argv)
             await self.start()
-        except (PasswordError, PolicyFileError, SignInMethodError, StoreError) as error:
+        except (CryptKeyError, PasswordError, PolicyFileError, SignInMethodError, StoreError) as error:
             self.log.critical("The hub cannot start: %s", error)
             self.exit(1)
         except Exception:

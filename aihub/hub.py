@@ -10,6 +10,7 @@ from typing import Any
 from aihub import orphan
 from aihub.app import AIHub
 from aihub.chart import Settings
+from aihub.config import GITHUB, KEYCLOAK, LOCAL, OIDC, SHARED_PASSWORD
 from aihub.i18n import TEMPLATES, template_vars
 from aihub.idle import CULLER_SCOPES
 from aihub.machine import Machine
@@ -22,8 +23,26 @@ DATABASE_URL = "AIHUB_DATABASE_URL"
 HUB_DATABASE_URL = "AIHUB_HUB_DATABASE_URL"
 """Variable that names another database for JupyterHub's tables; from the environment, as `DATABASE_URL`."""
 
+CRYPT_KEY = "JUPYTERHUB_CRYPT_KEY"
+"""Variable of JupyterHub's with the keys that encrypt what sign-in keeps; several are separated by semicolons."""
+
 CLUSTER_STATE = Path("/srv/aihub")
 """Where a hub in a pod keeps its databases: a volume."""
+
+
+_AUTHENTICATORS = {
+    LOCAL: "aihub.auth.PersonaAuthenticator",
+    SHARED_PASSWORD: "aihub.auth.SharedPassword",
+    KEYCLOAK: "aihub.sso.KeycloakSignIn",
+    OIDC: "aihub.sso.OidcSignIn",
+    GITHUB: "aihub.sso.GitHubSignIn",
+}
+
+
+def use_method(app: Any, method: str) -> None:
+    """Sign in by `method` of the policy file, unless the configuration of the hub `app` names a class itself."""
+    if "authenticator_class" not in app.config.JupyterHub:
+        app.authenticator_class = _AUTHENTICATORS[method]
 
 
 def setup(c: Any, machine: Machine) -> None:
@@ -35,7 +54,9 @@ def setup(c: Any, machine: Machine) -> None:
     _keep_state(c, machine)
     _log_to_file(c, machine)
     _run_services(c)
-    _sign_in(c, "aihub.auth.PersonaAuthenticator")
+    _sign_in(c)
+    if not os.environ.get(CRYPT_KEY):
+        c.CryptKeeper.keys = [machine.state.read_crypt_key()]
     _start_processes(c)
     _start_servers(c)
     _show_pages(c)
@@ -55,7 +76,7 @@ def setup_cluster(c: Any, settings: Settings, policy: tuple[Path, ...], state: P
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.log_level = "INFO"
     _run_services(c, every=settings.cull.every if settings.cull.enabled else 0)
-    _sign_in(c, "aihub.auth.SharedPassword")
+    _sign_in(c)
     _start_pods(c, settings)
     _start_servers(c)
     _show_pages(c)
@@ -122,8 +143,9 @@ def _keep_state(c: Any, machine: Machine) -> None:
     c.JupyterHub.cleanup_proxy = True
 
 
-def _sign_in(c: Any, authenticator: str) -> None:
-    c.JupyterHub.authenticator_class = authenticator
+def _sign_in(c: Any) -> None:
+    # The policy file has the method, and the hub reads it first (`use_method`).
+    c.JupyterHub.pop("authenticator_class", None)
     c.JupyterHub.custom_scopes = {
         READ_SCOPE: {"description": "See what you may start with AIHub, what is free, and why"},
         DECIDE_SCOPE: {"description": "Choose images and stop servers in projects that you instruct"},

@@ -83,11 +83,13 @@ Provider = OidcProvider | GitHubProvider
 class SignInRules:
     """How long an identity holds and what follows when it ends. Seconds.
 
-    `max_age`: how long after the provider's last good answer somebody goes on without a new one.
+    `recheck`: how often the provider is asked again about somebody active, at most. `max_age`: how long after its last
+    good answer somebody goes on without a new one.
     `fresh_for_accelerators`: starts with an accelerator need an answer of the provider now. `stop_servers`: signing out
     stops the person's servers. `grace`: how long a server runs on in a project that its person has left.
     """
 
+    recheck: int = 300
     max_age: int = 12 * 3600
     fresh_for_accelerators: bool = False
     stop_servers: bool = False

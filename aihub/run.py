@@ -27,7 +27,7 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
     preflight.check_python(sys.version_info[:2])
     ip = preflight.check_address(ip)
     policy = policy or (demo_policy(),)
-    authenticator = _authenticator(config.load(policy).sign_in.method)
+    _check_passwords(config.load(policy).sign_in.method)
     try:
         folder = state.open_state(state_dir)
         lock = state.lock_state(folder)
@@ -40,7 +40,6 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
         machine = _settle(ip, port, folder, policy, say)
         settings = Config()
         hub.setup(settings, machine)
-        settings.JupyterHub.authenticator_class = authenticator
         say("Starting the hub …")
         try:
             serve(settings, machine, say)
@@ -48,14 +47,12 @@ def run(*, ip: str, port: int, state_dir: Path, policy: tuple[Path, ...], say: S
             raise HubFailed(f"the hub could not start: {error}; the whole story is in {folder.hub_log}") from error
 
 
-def _authenticator(method: str) -> str:
-    if method != config.SHARED_PASSWORD:
-        return "aihub.auth.PersonaAuthenticator"
-    try:
-        Passwords.of(os.environ)
-    except PasswordError as error:
-        raise CannotRun(str(error)) from error
-    return "aihub.auth.SharedPassword"
+def _check_passwords(method: str) -> None:
+    if method == config.SHARED_PASSWORD:
+        try:
+            Passwords.of(os.environ)
+        except PasswordError as error:
+            raise CannotRun(str(error)) from error
 
 
 def _settle(ip: str, port: int, folder: state.State, policy: tuple[Path, ...], say: Say) -> Machine:

@@ -13,7 +13,8 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets.config import Config
 
 from aihub.app import AIHub
-from aihub.config import SHARED_PASSWORD
+from aihub.config import SHARED_PASSWORD, SSO, SignIn
+from aihub.hub import use_method
 from aihub.local import LocalSite
 from aihub.machine import Machine
 from aihub.processes import ProcessRecord
@@ -47,6 +48,7 @@ class MachineHub(JupyterHub):
         """The policy before the hub, which asks it who may sign in; the ledger after it, from the servers it found."""
         aihub = AIHub.instance(parent=self)
         await asyncio.to_thread(aihub.load, LocalSite(self.machine.state.folder))
+        use_method(self, aihub.sign_in.method)
         await super().initialize(*args, **kwargs)
         await aihub.open(adopted(self.users.values()))
 
@@ -76,10 +78,8 @@ class MachineHub(JupyterHub):
         if early:
             await self.shutdown_cancel_tasks(early[0])
             return
-        sign_in = AIHub.instance().sign_in
-        how = "with a shared password" if sign_in.method == SHARED_PASSWORD else "with one click, without a password,"
         self.say(f"\nAIHub is ready: {self.machine.url}")
-        self.say(f"Sign in {how} as one of: {', '.join(sign_in.listed)}. Ctrl-C stops everything.")
+        self.say(f"Sign in {_how(AIHub.instance().sign_in)}. Ctrl-C stops everything.")
 
     async def shutdown_cancel_tasks(self, sig: signal.Signals | None = None) -> None:
         """Stop once, however often the signal comes."""
@@ -118,6 +118,13 @@ class MachineHub(JupyterHub):
         proxy = getattr(self, "proxy", None)
         if proxy is not None and proxy.proxy_process is not None:
             proxy.stop()
+
+
+def _how(sign_in: SignIn) -> str:
+    if sign_in.method in SSO and sign_in.provider is not None:
+        return f"through {sign_in.provider.issuer}"
+    how = "with a shared password" if sign_in.method == SHARED_PASSWORD else "with one click, without a password,"
+    return f"{how} as one of: {', '.join(sign_in.listed)}"
 
 
 def serve(config: Config, machine: Machine, say: Say) -> None:

@@ -247,9 +247,19 @@ _MAX_AGE: Any = Field(
 )
 
 
+_RECHECK_AFTER: Any = Field(
+    default="5m",
+    validate_default=True,
+    title="Recheck after",
+    description="How long after its last answer the provider is asked again about somebody who is active; before every "
+    "start it is asked anyway. A change needs a restart of the hub.",
+)
+
+
 class IdentityModel(Model):
     """How long what the provider said of somebody holds."""
 
+    recheck_after: Duration = _RECHECK_AFTER
     max_age: Duration = _MAX_AGE
     fresh_for_accelerators: bool = Field(
         default=False,
@@ -347,6 +357,7 @@ class SignInModel(Model):
     def rules(self) -> SignInRules:
         """The rules on identities as the core knows them."""
         return SignInRules(
+            recheck=max(1, self.identity.recheck_after),
             max_age=self.identity.max_age,
             fresh_for_accelerators=self.identity.fresh_for_accelerators,
             stop_servers=self.after_sign_out == "stopServers",

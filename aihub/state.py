@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -63,6 +64,16 @@ class State:
     def cookie_secret(self) -> Path:
         """The secret that signs sessions."""
         return self.folder / "cookie_secret"
+
+    def read_crypt_key(self) -> str:
+        """The key that encrypts what sign-in keeps, as 64 hexadecimal digits; made at the first start."""
+        path = self.folder / "crypt_key"
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32))
+            return path.read_text()
 
     @property
     def database(self) -> Path:

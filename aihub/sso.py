@@ -1,0 +1,557 @@
+"""Sign-in through a provider: Keycloak, any OpenID Connect provider, GitHub.
+
+`ProviderSignIn` translates between JupyterHub and what decides: the clients (`aihub.provider`, `aihub.github`) ask the
+provider, `aihub.claims` reads the answer, AIHub's database binds a person to a name, `aihub.identity.decide` says what
+follows. The hub keeps the rest encrypted in the auth state of the user (`Kept`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyterhub import crypto, roles
+from oauthenticator.generic import GenericOAuthenticator
+from oauthenticator.github import GitHubOAuthenticator
+from traitlets import default
+
+from aihub.app import AIHub
+from aihub.auth import SignInMethod, sign_out
+from aihub.claims import identity_of
+from aihub.config import GITHUB, KEYCLOAK, OIDC, SignIn
+from aihub.errors import StoreError
+from aihub.github import GitHubClient
+from aihub.identity import (
+    CLIENT_ROLES,
+    GROUPS,
+    REALM_ROLES,
+    Answer,
+    GitHubProvider,
+    Identity,
+    OidcProvider,
+    Outcome,
+    Request,
+    SignInReason,
+    SignInRefused,
+    decide,
+)
+from aihub.people import Taken
+from aihub.projects import Person
+from aihub.provider import (
+    OidcClient,
+    ProviderDown,
+    ProviderRefused,
+    ProviderWrong,
+    Tokens,
+    authorization_url,
+    secret_from,
+)
+from aihub.tokens import TokenRefused
+
+__all__ = ["CryptKeyError", "GitHubSignIn", "Kept", "KeycloakSignIn", "OidcSignIn", "ProviderSignIn", "Used"]
+
+CRYPT_KEY = "JUPYTERHUB_CRYPT_KEY"
+
+BROWSERS = 5
+"""Browsers of one person whose ID tokens are kept, so that each can sign out of its own session at the provider."""
+
+LOGOUT_LIFE = 900.0
+"""Seconds for which a logout token is remembered: longer than one can be used."""
+
+SILENCE = 15.0
+"""Seconds after a question without an answer during which nobody else waits for one."""
+
+
+class CryptKeyError(Exception):
+    """Sign-in through a provider needs a key to encrypt what it keeps, and there is none, or it cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the hub keeps of somebody who signed in, encrypted.
+
+    `confirmed` is when the provider last said so (Unix seconds). `ended`: its session is over, it need not be asked.
+    `browsers` are the ID tokens by browser (`browser_key`), the latest last.
+    """
+
+    identity: Identity
+    tokens: Tokens
+    confirmed: float
+    ended: bool = False
+    browsers: tuple[tuple[str, str], ...] = ()
+
+    def as_state(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "version": 1,
+            "identity": self.identity.as_dict(),
+            "tokens": self.tokens.as_dict(),
+            "confirmed": self.confirmed,
+            "ended": self.ended,
+            "browsers": [list(each) for each in self.browsers],
+        }
+
+    @classmethod
+    def from_state(cls, state: object) -> Kept | None:
+        """What `as_state` wrote; None for anything else, such as what another sign-in method left."""
+        if not isinstance(state, dict) or state.get("version") != 1:
+            return None
+        return cls(
+            Identity.from_dict(state["identity"]),
+            Tokens.from_dict(state["tokens"]),
+            state["confirmed"],
+            state["ended"],
+            tuple((key, token) for key, token in state["browsers"]),
+        )
+
+    def with_browser(self, session: str | None) -> Kept:
+        """This, with the ID token of the browser that has just signed in."""
+        if not session or not self.tokens.id:
+            return self
+        key = browser_key(session)
+        others = tuple(each for each in self.browsers if each[0] != key)
+        return replace(self, browsers=(*others, (key, self.tokens.id))[-BROWSERS:])
+
+    def hint(self, session: str | None) -> str:
+        """The ID token of a browser, empty where none is known."""
+        return dict(self.browsers).get(browser_key(session), "") if session else ""
+
+
+def browser_key(session: str) -> str:
+    """What stands for a browser's session id with the hub: not the id itself, which is worth something."""
+    return hashlib.sha256(session.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a browser brought back from the provider, and what it had been sent there with."""
+
+    code: str
+    redirect_uri: str
+    verifier: str
+    nonce: str
+
+
+class Used:
+    """What is good for one use: states of sign-ins, ids of logout tokens. Forgets what is too old to be used anyway."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def first(self, value: str, now: float, until: float) -> bool:
+        """Whether `value` has not been seen; it has been from now on, to `until`. All values are kept equally long."""
+        while self._until and next(iter(self._until.values())) <= now:
+            del self._until[next(iter(self._until))]
+        if value in self._until:
+            return False
+        self._until[value] = until
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking the provider again. `kept` is what counts now, None where nothing was ever kept."""
+
+    answer: Answer
+    kept: Kept | None
+
+
+class ProviderSignIn(SignInMethod):
+    """What all providers share."""
+
+    clock: Callable[[], float] = staticmethod(time.time)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._sign_in = AIHub.instance().sign_in
+        self._asking: dict[str, asyncio.Future[Asked]] = {}
+        self._waited = -math.inf
+        self._stopping: set[asyncio.Task[None]] = set()
+        self.used = Used()
+        self.client: OidcClient | GitHubClient = self.make_client()
+        AIHub.instance().provider = self.client
+
+    @abstractmethod
+    def make_client(self) -> OidcClient | GitHubClient:
+        """Whom this hub asks."""
+
+    @abstractmethod
+    async def redeem(self, code: Code) -> tuple[Identity, Tokens]:
+        """Who signed in, and the tokens. Raises what the clients raise, TokenRefused, SignInRefused."""
+
+    @abstractmethod
+    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
+        """Who that is now. Raises as `redeem`."""
+
+    @default("enable_auth_state")
+    def _enable_auth_state(self) -> bool:
+        return True
+
+    @default("auth_refresh_age")
+    def _auth_refresh_age(self) -> int:
+        return int(self.sign_in.rules.recheck)
+
+    @property
+    def sign_in(self) -> SignIn:
+        """What the policy file says of sign-in; of a file that asks for another method the last one that did not."""
+        now = AIHub.instance().sign_in
+        if now.method == self.method:
+            self._sign_in = now
+        return self._sign_in
+
+    @property
+    def public_url(self) -> str:
+        """The address that people reach the hub by, as the policy file names it; empty where it does not."""
+        return self.sign_in.public_url
+
+    @abstractmethod
+    async def way(self, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:
+        """The address to send a browser to for a code, of a provider that answers.
+
+        `challenge` is that of PKCE, with S256. Raises ProviderDown, ProviderWrong.
+        """
+
+    def end_session_endpoint(self) -> str:
+        """Where browsers sign out of the provider; empty where it has no such place, or does not answer."""
+        return ""
+
+    def check_sender(self, issuer: str, *, given: bool) -> None:
+        """Raise SignInRefused when the answer says that it is another provider's (RFC 9207)."""
+
+    def login_page(self) -> type:
+        """A page with one button."""
+        from aihub.handlers.sso import SsoSignIn  # noqa: PLC0415  # needs the custom scopes
+
+        return SsoSignIn
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        """AIHub's routes, among them those of the round trip to the provider."""
+        from aihub.handlers import sso  # noqa: PLC0415  # as above
+
+        return [*sso.routes(), *super().get_handlers(app)]
+
+    def check_allow_config(self) -> None:
+        """Raise SignInMethodError, or CryptKeyError when nothing can be kept encrypted, as the hub starts."""
+        self.check_method()
+        try:
+            crypto.CryptKeeper.instance().check_available()
+        except crypto.EncryptionUnavailable as error:
+            raise CryptKeyError(
+                f"signIn.method {self.method} keeps tokens of the provider and needs a key to encrypt them: set "
+                f"{CRYPT_KEY} (the key cryptKey of the chart's Secret; `openssl rand -hex 32` makes one). {error}"
+            ) from error
+
+    # --- signing in --------------------------------------------------------------------------------------------------
+
+    async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> dict[str, Any] | None:  # noqa: ARG002  # the hub's signature
+        """The identity of whoever brought back `data`, a Code. Raises SignInRefused; there is no other refusal."""
+        if not isinstance(data, Code):
+            return None
+        identity, tokens = await self._understood(self.redeem(data))
+        wanted = Person(identity.name, identity.groups)
+        kept = Kept(identity, tokens, self.clock())
+        name = await self._bound(identity, may_bind=self.sign_in.access.admits(wanted))
+        if not self.sign_in.access.admits(Person(name, identity.groups)):
+            raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name)
+        aihub = AIHub.instance()
+        aihub.groups_seen(identity.groups)
+        aihub.identity_confirmed(name, kept.confirmed, groups_missing=identity.groups_missing)
+        return self.model(name, kept)
+
+    async def _understood(self, asking: Awaitable[tuple[Identity, Tokens]]) -> tuple[Identity, Tokens]:
+        try:
+            return await asking
+        except ProviderDown as error:
+            wait = max(1, round(error.retry_after or SILENCE))
+            raise SignInRefused(SignInReason.PROVIDER_DOWN, str(error), retry_after=wait) from error
+        except TokenRefused as error:
+            raise SignInRefused(SignInReason.TOKEN_REFUSED, str(error)) from error
+        except ProviderRefused as error:
+            # A code that is not accepted is old, or was never ours; anything else is said of the hub, not the person.
+            reason = SignInReason.STATE_USED if error.error == "invalid_grant" else SignInReason.PROVIDER_WRONG
+            raise SignInRefused(reason, str(error)) from error
+        except ProviderWrong as error:
+            raise SignInRefused(SignInReason.PROVIDER_WRONG, str(error)) from error
+
+    async def _bound(self, identity: Identity, *, may_bind: bool) -> str:
+        """The user name of a person: the first they had, for ever. Raises SignInRefused.
+
+        A name is not given away to somebody who is not let in under it.
+        """
+        store, at = AIHub.instance().store, datetime.fromtimestamp(self.clock(), UTC)
+        try:
+            known = await asyncio.to_thread(store.name_of, identity.issuer, identity.subject)
+            if known is not None or not may_bind:
+                bound: str | Taken = known or identity.name
+            else:
+                bound = await asyncio.to_thread(store.bind, identity.issuer, identity.subject, identity.name, at)
+            if isinstance(bound, Taken):
+                detail = f"{identity.name} belongs to another subject than {identity.subject} of {identity.issuer}"
+                raise SignInRefused(SignInReason.NAME_TAKEN, detail, name=identity.name)
+            if identity.session:
+                await asyncio.to_thread(store.session_began, identity.issuer, identity.session, bound, at)
+        except StoreError as error:
+            raise SignInRefused(SignInReason.STORE_UNAVAILABLE, str(error)) from error
+        return bound
+
+    def model(self, name: str, kept: Kept) -> dict[str, Any]:
+        """What the hub is told of a person."""
+        groups = kept.identity.groups
+        return {
+            "name": name,
+            "groups": sorted(groups),
+            "admin": self.sign_in.access.admins.includes(Person(name, groups)),
+            "auth_state": kept.as_state(),
+        }
+
+    def normalize_username(self, username: str) -> str:
+        """A name as it was bound: it was normalised once, before that."""
+        return username
+
+    async def check_allowed(self, username: str, auth_model: Any = None) -> bool:
+        """Whether the policy lets in whom `authenticate` or `refresh_user` found."""
+        if auth_model is None:
+            # The hub asks without a model for users that an admin adds: adding nobody lets in.
+            return False
+        return self.sign_in.access.admits(Person(username, frozenset(auth_model["groups"])))
+
+    # --- asking again ------------------------------------------------------------------------------------------------
+
+    async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool | dict[str, Any]:  # noqa: ARG002  # the hub's signature
+        """Ask the provider about somebody again, and do what `decide` says follows (upstream.md 26, 27).
+
+        Requests of one person that come together share one question: a refresh token may be good for one use only.
+        """
+        asking = self._asking.get(user.name)
+        if asking is None:
+            asking = self._asking[user.name] = asyncio.ensure_future(self._ask(user))
+            asking.add_done_callback(lambda _done: self._asking.pop(user.name, None))
+        asked = await asyncio.shield(asking)
+        aihub, kept = AIHub.instance(), asked.kept
+        if kept is None:
+            aihub.identity_ended(user.name)
+            return False
+        allowed = self.sign_in.access.admits(Person(user.name, kept.identity.groups))
+        age = max(0.0, self.clock() - kept.confirmed)
+        outcome = decide(asked.answer, _request(user, handler), age, self.sign_in.rules.max_age, allowed=allowed)
+        if outcome in (Outcome.TAKE, Outcome.KEEP):
+            aihub.groups_seen(kept.identity.groups)
+            if outcome is Outcome.TAKE:
+                aihub.identity_confirmed(user.name, kept.confirmed, groups_missing=kept.identity.groups_missing)
+            else:
+                aihub.identity_kept(user.name, kept.confirmed)
+            return self.model(user.name, kept)
+        aihub.identity_ended(user.name)
+        if outcome is Outcome.SIGN_OUT and not kept.ended:
+            await self.end(user, kept)
+            self.log.warning("audit: %s is not allowed any more and was signed out", user.name)
+        return False
+
+    async def _ask(self, user: Any) -> Asked:
+        """Ask the provider, and keep a new answer at once: the old refresh token may be worth nothing any more."""
+        kept = Kept.from_state(await user.get_auth_state())
+        if kept is None or kept.ended:
+            return Asked(Answer.ENDED, kept)
+        if self._silent():
+            return Asked(Answer.SILENT, kept)
+        try:
+            identity, tokens = await self.renew(kept)
+        except ProviderDown as error:
+            self._waited = self.clock()
+            self.log.warning("The provider does not answer; %s keeps the last identity: %s", user.name, error)
+            return Asked(Answer.SILENT, kept)
+        except (ProviderWrong, SignInRefused) as error:
+            self.log.warning("The provider's answer about %s cannot be used: %s", user.name, error)
+            return Asked(Answer.SILENT, kept)
+        except TokenRefused as error:
+            self.log.warning("audit: the provider's new token for %s is refused: %s", user.name, error)
+            return Asked(Answer.ENDED, kept)
+        except ProviderRefused as error:
+            # Whatever is said of this hub (a wrong client secret, say) is nothing that its people did.
+            own = error.error != "invalid_grant"
+            self.log.log(40 if own else 20, "The provider does not confirm %s: %s", user.name, error)
+            return Asked(Answer.SILENT if own else Answer.ENDED, kept)
+        new = replace(kept, identity=identity, tokens=tokens, confirmed=self.clock())
+        await user.save_auth_state(new.as_state())
+        return Asked(Answer.CONFIRMED, new)
+
+    def _silent(self) -> bool:
+        """Whether somebody has just waited for the provider in vain."""
+        return self.client.down_since is not None and self.clock() - self._waited < SILENCE
+
+    async def end(self, user: Any, kept: Kept | None = None) -> None:
+        """End all sessions of a user; the provider is not asked about them any more until they sign in again."""
+        kept = kept or Kept.from_state(await user.get_auth_state())
+        if kept is not None:
+            await user.save_auth_state(replace(kept, ended=True).as_state())
+            user.sync_groups(sorted(kept.identity.groups))
+            user.admin = self.model(user.name, kept)["admin"]
+            roles.assign_default_roles(user.db, entity=user.orm_user)
+        sign_out(user)
+
+    def stop_servers(self, handler: Any, user: Any) -> None:
+        """Stop what runs of a user, behind the back of the request: a stop takes longer than an answer may."""
+        for name, spawner in user.spawners.items():
+            if spawner.active and not spawner.pending:
+                task = asyncio.ensure_future(self._stop(handler, user, name))
+                self._stopping.add(task)
+                task.add_done_callback(self._stopping.discard)
+
+    async def _stop(self, handler: Any, user: Any, name: str) -> None:
+        try:
+            await handler.stop_single_user(user, name)
+        except Exception:
+            self.log.exception("%s signed out, and their server %r could not be stopped", user.name, name)
+
+
+def _request(user: Any, handler: Any) -> Request:
+    """For whom the provider is asked: the browser of the person, a token, or a running server of theirs."""
+    if handler is None:
+        return Request.SERVER
+    if getattr(handler, "_jupyterhub_user", None) is not user:
+        # An admin acts for somebody who is not there to sign in again; that counts within the age all the same.
+        return Request.SERVER
+    if not getattr(handler, "_token_authenticated", False):
+        return Request.BROWSER
+    # By the row itself: its note can be written by anybody.
+    own = {getattr(spawner, "token_id", None) for spawner in user.spawners.values()}
+    return Request.SERVER if handler.get_token().id in own else Request.TOKEN
+
+
+class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
+    """Any OpenID Connect provider."""
+
+    method = OIDC
+    client: OidcClient
+
+    @property
+    def provider(self) -> OidcProvider:
+        """Who is asked, as the policy file named it when the hub started."""
+        provider = self._sign_in.provider
+        assert isinstance(provider, OidcProvider)
+        return provider
+
+    def make_client(self) -> OidcClient:
+        """A client of that provider."""
+        return OidcClient(self.provider, secret_from(), clock=self.clock)
+
+    async def way(self, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:
+        """By a discovery document that is seconds old: else somebody would be sent to a provider that hangs."""
+        metadata = await self.client.probe(SILENCE)
+        parameters = {"state": state, "nonce": nonce, "code_challenge": challenge, "code_challenge_method": "S256"}
+        return authorization_url(metadata, self.provider, redirect_uri, parameters)
+
+    def end_session_endpoint(self) -> str:
+        """As the provider announces it (OpenID Connect RP-Initiated Logout 1.0)."""
+        known = self.client.known()
+        return known.end_session_endpoint if known and self.client.down_since is None else ""
+
+    def check_sender(self, issuer: str, *, given: bool) -> None:
+        """Raise SignInRefused when the answer says that it is another provider's (RFC 9207)."""
+        known = self.client.known()
+        promised = known is not None and known.names_issuer
+        if (given or promised) and issuer != self.provider.issuer:
+            raise SignInRefused(SignInReason.TOKEN_REFUSED, "an answer of another issuer, or of none")
+
+    async def logged_out(self, handler: Any, token: str) -> int:
+        """End all sessions of whom a logout token names; of how many users.
+
+        Raises TokenRefused, StoreError, and what the client raises when the keys cannot be had.
+        """
+        logout = await self.client.logout(token)
+        now = self.clock()
+        if not self.used.first(f"logout {logout.id}", now, now + LOGOUT_LIFE):
+            raise TokenRefused("replay", "the logout token was used before")
+        # All sessions of a person are one here (upstream.md 30), so its subject says enough where there is one.
+        who = {"subject": logout.subject} if logout.subject else {"session": logout.session}
+        names = await asyncio.to_thread(lambda: AIHub.instance().store.names_of(self.provider.issuer, **who))
+        users = [user for name in names if (user := handler.find_user(name)) is not None]
+        for user in users:
+            await self.end(user)
+            AIHub.instance().identity_ended(user.name)
+            self.log.info("audit: %s was signed out by the provider", user.name)
+            if self.sign_in.rules.stop_servers:
+                self.stop_servers(handler, user)
+        return len(users)
+
+    async def redeem(self, code: Code) -> tuple[Identity, Tokens]:
+        """Change the code into tokens, and check them."""
+        tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
+        return await self._identity(tokens, nonce=code.nonce), tokens
+
+    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
+        """By the refresh token; without one by asking who the access token belongs to."""
+        if kept.tokens.refresh:
+            tokens = await self.client.refresh(kept.tokens.refresh)
+            if tokens.id:
+                return await self._identity(tokens, subject=kept.identity.subject, before=kept.identity), tokens
+        else:
+            tokens = kept.tokens
+        claims = {"sub": kept.identity.subject, "iss": kept.identity.issuer, "sid": kept.identity.session}
+        return await self._combined(claims, tokens, ask=True), tokens
+
+    async def _identity(
+        self, tokens: Tokens, *, nonce: str | None = None, subject: str | None = None, before: Identity | None = None
+    ) -> Identity:
+        claims = await self.client.id_claims(tokens.id, nonce, subject)
+        identity = await self._combined(claims, tokens)
+        session = identity.session or (before.session if before else "")
+        return replace(identity, session=session)
+
+    async def _combined(self, claims: Mapping[str, Any], tokens: Tokens, *, ask: bool = False) -> Identity:
+        """The identity by the ID token, and by what it lacks and the provider says elsewhere."""
+        provider, access = self.provider, None
+        if {REALM_ROLES, CLIENT_ROLES} & set(provider.groups_from):
+            access = await self.client.access_claims(tokens.access)
+        needed = {provider.username_claim} | ({provider.groups_claim} if GROUPS in provider.groups_from else set())
+        ask = ask or any(name not in claims and name.partition(".")[0] not in claims for name in needed)
+        there = bool((await self.client.metadata()).userinfo_endpoint)
+        userinfo = await self.client.userinfo(tokens.access) if ask and there else None
+        return identity_of(provider, claims, userinfo, access)
+
+
+class KeycloakSignIn(OidcSignIn):
+    """Keycloak: OpenID Connect, with paths of groups and roles."""
+
+    method = KEYCLOAK
+
+
+class GitHubSignIn(ProviderSignIn, GitHubOAuthenticator):
+    """GitHub: organisations and teams are the groups."""
+
+    method = GITHUB
+    client: GitHubClient
+
+    @property
+    def provider(self) -> GitHubProvider:
+        """Who is asked, as the policy file named it when the hub started."""
+        provider = self._sign_in.provider
+        assert isinstance(provider, GitHubProvider)
+        return provider
+
+    async def way(self, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:  # noqa: ARG002  # no ID token, no nonce
+        """GitHub's one address."""
+        return self.client.authorize_url(redirect_uri, state, challenge)
+
+    def make_client(self) -> GitHubClient:
+        """A client of GitHub."""
+        return GitHubClient(self.provider, secret_from(), clock=self.clock)
+
+    async def redeem(self, code: Code) -> tuple[Identity, Tokens]:
+        """Change the code into a token, and read who it belongs to."""
+        tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
+        return await self.client.identity(tokens), tokens
+
+    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
+        """Read it again: the token does not expire (upstream.md 29). Raises TokenRefused for another account."""
+        identity = await self.client.identity(kept.tokens)
+        if identity.subject != kept.identity.subject:
+            raise TokenRefused("subject", "the token belongs to another account now")
+        return identity, kept.tokens
