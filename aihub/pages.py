@@ -312,8 +312,8 @@ class ServerFacts:
     """A server as the hub knows it. `name` "" is the default one; names of things are in the reader's language.
 
     `url` opens it (running) or shows its start (starting), `start` is the page that starts it again. `stops_at` is
-    when it will be stopped unless it is used, `must_stop_at` when even if it is; `ended_at` and `refusal` tell how the
-    last run ended.
+    when it will be stopped unless it is used, `must_stop_at` when even if it is, `leaves_at` when because its person is
+    not in the project any more; `ended_at` and `refusal` tell how the last run ended.
     """
 
     name: str
@@ -327,6 +327,7 @@ class ServerFacts:
     used_at: datetime | None = None
     stops_at: datetime | None = None
     must_stop_at: datetime | None = None
+    leaves_at: datetime | None = None
     ended_at: datetime | None = None
     refusal: Refusal | None = None
 
@@ -447,7 +448,7 @@ def _times(facts: ServerFacts, language: Language, now: datetime) -> str:
             parts.append(say("Since {time}, in use.", time=since))
         else:
             parts.append(say("Since {time}, not used for {idle}.", time=since, idle=_minutes(idle, language)))
-        if facts.stops_at and not _soon(facts, now):
+        if facts.stops_at and not facts.leaves_at and not _soon(facts, now):
             time = language.moment(facts.stops_at, now)
             unused = say("Will stop at {time} if it is not used.", time=time)
             parts.append(say("Will stop at {time}.", time=time) if _final(facts) else unused)
@@ -467,6 +468,10 @@ def _final(facts: ServerFacts) -> bool:
 
 
 def _stop_warning(facts: ServerFacts, language: Language, now: datetime) -> str:
+    if facts.leaves_at is not None and facts.state is ServerState.RUNNING:
+        left = language.say("You are no longer in {project}.", project=facts.project)
+        time = language.moment(facts.leaves_at, now)
+        return language.sentences(left, language.say("This server stops at {time}. Save your work.", time=time))
     if not _soon(facts, now) or facts.stops_at is None:
         return ""
     time = language.moment(facts.stops_at, now)

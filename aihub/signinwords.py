@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from aihub.identity import SignInReason
 from aihub.language import Language
 
-__all__ = ["SignInMessage", "http_address", "sign_in", "sign_in_status"]
+__all__ = ["SignInMessage", "http_address", "sign_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,6 @@ class SignInMessage:
     way: str = ""
     steps: tuple[str, ...] = ()
     admins: tuple[str, ...] = ()
-
-
-_STATUS = {
-    SignInReason.PROVIDER_DOWN: 503,
-    SignInReason.STORE_UNAVAILABLE: 503,
-    SignInReason.PROVIDER_WRONG: 502,
-    SignInReason.STATE_MISSING: 400,
-    SignInReason.STATE_USED: 400,
-    SignInReason.WRONG_ADDRESS: 400,
-}
-
-
-def sign_in_status(reason: SignInReason) -> int:
-    """The HTTP status of the page that says why nobody was signed in."""
-    return _STATUS.get(reason, 403)
 
 
 def sign_in(reason: SignInReason, parameters: Mapping[str, str | int], language: Language) -> SignInMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,7 @@ from aihub.errors import Reason, Refusal
 from aihub.facts import Facts, Machine, Usage
 from aihub.form import Readiness, Refused, Situation, spawn_page
 from aihub.i18n import TEMPLATES, Here
-from aihub.identity import SignInReason
+from aihub.identity import GitHubProvider, OidcProvider, SignInReason
 from aihub.language import Language
 from aihub.messages import names_of
 from aihub.pages import (
@@ -52,6 +52,14 @@ from aihub.policy import Policy, ProjectChoices, choices_for
 from aihub.profiles import Accelerator, Profile
 from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offer, Person, Project
 from aihub.resources import Resources
+from aihub.signinstatus import (
+    CheckFacts,
+    CheckState,
+    GroupProject,
+    PersonFacts,
+    StatusFacts,
+    sign_in_status,
+)
 from aihub.submission import Note, NoteKind, Remembered, Selection, preselect
 from aihub.text import Text
 
@@ -231,6 +239,16 @@ def home(language: Language, mark: Mark = unmarked) -> Any:
             NOW - 30 * hour,
             NOW - 1.8 * hour,
             NOW + 0.2 * hour,
+        ),
+        ServerFacts(
+            mark("left"),
+            ServerState.RUNNING,
+            "/user/student-07/left/",
+            "",
+            mark("Data Lab"),
+            since=NOW - hour,
+            used_at=NOW,
+            leaves_at=NOW + 0.1 * hour,
         ),
         ServerFacts(mark("lab"), ServerState.STARTING, "/hub/spawn-pending/student-07/lab", since=NOW),
         ServerFacts(mark("old"), ServerState.STOPPING, since=NOW - hour),
@@ -425,6 +443,43 @@ def sign_in_refused(reason: SignInReason) -> Callable[[Language, Mark], Any]:
     return page
 
 
+def sign_in_state(language: Language, mark: Mark = unmarked) -> Any:
+    """Keycloak is silent, sends no groups to somebody, and its client secret ends soon."""
+    hour = timedelta(hours=1)
+    provider = OidcProvider(
+        "https://login.example.org/realms/school", "aihub", keycloak=True, secret_expires=date(2026, 11, 30)
+    )
+    facts = StatusFacts(
+        provider,
+        public_url="https://hub.example.org",
+        max_age=12 * 3600,
+        last_answer=NOW - 2 * hour,
+        down_since=NOW - hour,
+        checks=(
+            CheckFacts(mark("Discovery"), CheckState.PASSED),
+            CheckFacts(mark("The client"), CheckState.FAILED, mark("It does not know the secret.")),
+            CheckFacts(mark("Groups of a user"), CheckState.NOT_CHECKED, mark("No test user was named.")),
+        ),
+        checked_at=NOW - 3 * hour,
+        people=(
+            *(PersonFacts(mark(f"student-{number:02}"), NOW - number * timedelta(minutes=5)) for number in range(101)),
+            PersonFacts(mark("student-a"), NOW - 13 * hour),
+            PersonFacts(mark("student-b"), NOW - 11 * hour, kept=True),
+            PersonFacts(mark("student-c"), NOW - 10 * hour, groups_missing=True),
+        ),
+        patterns=True,
+        projects=(GroupProject(mark("ml101"), mark("Machine Learning 101"), mark("/c/ml101/s"), mark("/c/ml101/t")),),
+        warnings=(mark("the group “/courses/C++/students” makes no project"),),
+    )
+    return sign_in_status(facts, language, now=NOW)
+
+
+def sign_in_state_new(language: Language, mark: Mark = unmarked) -> Any:
+    """GitHub, and nobody has signed in yet."""
+    provider = GitHubProvider("Iv1.example", organizations=(mark("my-school"),), secret_expires=date(2026, 11, 1))
+    return sign_in_status(StatusFacts(provider, max_age=3600, patterns=True), language, now=NOW)
+
+
 PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "sign-in": ("aihub/sign_in.html", sign_in),
     "sign-in-password": ("aihub/sign_in_password.html", sign_in_password),
@@ -434,6 +489,12 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
         lambda _language, mark: SsoPage("/hub/oauth_login", mark("github.com"), github=True),
     ),
     **{f"sign-in-{reason}": ("aihub/sign_in_problem.html", sign_in_refused(reason)) for reason in SignInReason},
+    "status": ("aihub/sign_in_status.html", sign_in_state),
+    "status-new": ("aihub/sign_in_status.html", sign_in_state_new),
+    "status-none": (
+        "aihub/sign_in_status.html",
+        lambda language, _mark: sign_in_status(StatusFacts(None), language, now=NOW),
+    ),
     "home": ("aihub/home.html", home),
     "home-empty": ("aihub/home.html", home_empty),
     "spawn": ("aihub/spawn.html", spawn),
@@ -467,6 +528,19 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
 }
 
 
+def _sign_in_troubles(mark: Mark) -> dict[str, Any]:
+    """What admins read of sign-in at the top of every page."""
+    return {
+        "sign_in": True,
+        "groups_missing": tuple(mark(f"student-{number}") for number in range(6)),
+        "groups_claim": mark("groups"),
+        "keycloak_client": mark("aihub"),
+        "provider": mark("login.example.org"),
+        "provider_down_since": NOW - timedelta(hours=1),
+        "sign_in_warnings": (mark("The client secret ends in 7 days."),),
+    }
+
+
 ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, auto_reload=False)
 """As the hub makes its own (`JupyterHub.init_tornado_settings`)."""
 
@@ -481,6 +555,7 @@ def render(name: str, language: Language, languages: tuple[Language, ...], mark:
         findings=(mark("values.yaml:42: unknown key"),) if name == "home" else (),
         in_force_since=NOW if name == "home" else None,
         announcements=(Text(mark("Maintenance on Tuesday.")),) if name == "home" else (),
+        **(_sign_in_troubles(mark) if name in ("home", "status") else {}),
     )
     status = int(name.rpartition("-")[2]) if name.startswith("error-") else 200
     return ENVIRONMENT.get_template(template).render(

@@ -82,6 +82,11 @@ TIMES: dict[str, tuple[dict[str, Any], str, str]] = {
         "Since 11:04, in use.",
         "Will stop at 12:05, when its longest time is over. Save your work.",
     ),
+    "in a project that was left": (
+        {"since": NOW - HOUR, "used_at": NOW, "stops_at": NOW + HOUR, "leaves_at": NOW + 9 * MINUTE},
+        "Since 11:04, in use.",
+        "You are no longer in P. This server stops at 12:13. Save your work.",
+    ),
     "starting": ({"state": ServerState.STARTING, "since": NOW}, "Since 12:04.", ""),
     "stopped": (
         {"state": ServerState.STOPPED, "ended_at": NOW - 24 * HOUR},

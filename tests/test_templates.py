@@ -214,7 +214,7 @@ def test_the_hubs_own_pages_stand_under_our_header(name: str, code: str) -> None
 
 # --- raw English -----------------------------------------------------------------------------------------------------
 
-NOT_TRANSLATED = ("AIHub", "English", "繁體中文", "⟦Ṗşéüđö⟧", "nvidia.com/gpu")
+NOT_TRANSLATED = ("AIHub", "English", "繁體中文", "⟦Ṗşéüđö⟧", "nvidia.com/gpu", "GitHub", "Keycloak")
 """Names that are the same in every language."""
 READ_ALOUD = ("aria-label", "title", "alt", "placeholder", "data-label", "data-copied")
 

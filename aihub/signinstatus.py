@@ -1,0 +1,258 @@
+"""Page data of the state of sign-in, for admins: the provider, the checks, whose identity is how old, group projects.
+
+Nothing here asks anybody: the page shows what the hub knows already, with its age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from aihub.identity import GitHubProvider, OidcProvider, Provider
+from aihub.language import Language
+from aihub.parts import Pill
+
+__all__ = [
+    "CheckFacts",
+    "CheckState",
+    "GroupProject",
+    "PersonFacts",
+    "SignInStatus",
+    "StatusFacts",
+    "sign_in_status",
+]
+
+MOST = 100
+"""People that the page lists, those with the oldest identities first."""
+
+SOON = timedelta(days=14)
+"""How long before a client secret ends the page begins to warn."""
+
+
+class CheckState(StrEnum):
+    """How a check of the provider ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_CHECKED = "not-checked"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """A check: what, how it ended, and why."""
+
+    title: str
+    state: CheckState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonFacts:
+    """Whose identity, when the provider last confirmed it, and whether it gave no answer when it was last asked."""
+
+    name: str
+    confirmed_at: datetime
+    kept: bool = False
+    groups_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupProject:
+    """A project that exists because of groups: its name, and the groups of members and instructors."""
+
+    id: str
+    name: str
+    members: str = ""
+    instructors: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """What the hub knows of sign-in. `max_age` is how long an identity holds without a new answer, in seconds.
+
+    `patterns` says whether the policy file makes projects of groups at all; `people` may be many.
+    """
+
+    provider: Provider | None
+    public_url: str = ""
+    max_age: int = 0
+    last_answer: datetime | None = None
+    down_since: datetime | None = None
+    checks: Sequence[CheckFacts] = ()
+    checked_at: datetime | None = None
+    people: Sequence[PersonFacts] = ()
+    patterns: bool = False
+    projects: Sequence[GroupProject] = ()
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fact with its label; `code` shows the text as it stands in a file. With a pill the text is its remark."""
+
+    label: str
+    text: str
+    code: bool = False
+    pill: Pill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """A check as shown."""
+
+    title: str
+    pill: Pill
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A person as shown."""
+
+    name: str
+    confirmed: str
+    age: str
+    pill: Pill
+
+
+@dataclass(frozen=True, slots=True)
+class SignInStatus:
+    """The page. `through` says whether people sign in through a provider at all; without one there is nothing else.
+
+    `more` is how many people are not listed, `patterns` whether groups make projects.
+    """
+
+    as_of: str
+    as_of_iso: str
+    through: bool = False
+    lines: tuple[Line, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
+    checked: str = ""
+    people: tuple[PersonRow, ...] = ()
+    more: str = ""
+    patterns: bool = False
+    projects: tuple[GroupProject, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def sign_in_status(facts: StatusFacts, language: Language, *, now: datetime) -> SignInStatus:
+    """The page as of `now`."""
+    as_of, iso = language.clock(now), now.isoformat()
+    if facts.provider is None:
+        return SignInStatus(as_of, iso)
+    oldest = sorted(facts.people, key=lambda person: (person.confirmed_at, person.name))
+    more = len(oldest) - MOST
+    return SignInStatus(
+        as_of,
+        iso,
+        through=True,
+        lines=(
+            _state(facts, language, now),
+            *_lines(facts, facts.provider, language),
+            *_secret(facts.provider, language, now),
+        ),
+        checks=tuple(CheckRow(check.title, _check_pill(check.state, language), check.detail) for check in facts.checks),
+        checked=language.moment(facts.checked_at, now) if facts.checked_at else "",
+        people=tuple(_person(person, facts.max_age, language, now) for person in oldest[:MOST]),
+        more=language.say_n("and {n} more person", "and {n} more people", more) if more > 0 else "",
+        patterns=facts.patterns,
+        projects=tuple(facts.projects),
+        warnings=tuple(facts.warnings),
+    )
+
+
+def _state(facts: StatusFacts, language: Language, now: datetime) -> Line:
+    say = language.say
+    label = say("State")
+    answered = ""
+    if facts.last_answer:
+        answered = say(
+            "Last answer {time}, {age} ago.",
+            time=language.moment(facts.last_answer, now),
+            age=_age(facts.last_answer, language, now),
+        )
+    if facts.down_since:
+        silent = say("Since {time}.", time=language.moment(facts.down_since, now))
+        return Line(label, language.sentences(silent, answered), pill=Pill("bad", say("Silent")))
+    if answered:
+        return Line(label, answered, pill=Pill("ok", say("Answers")))
+    return Line(label, say("Nobody has signed in since the hub started."), pill=Pill("no", say("Not asked yet")))
+
+
+def _age(at: datetime, language: Language, now: datetime) -> str:
+    seconds = (now - at).total_seconds()
+    return language.duration(seconds // 60 * 60 if seconds >= 60 else seconds)
+
+
+def _lines(facts: StatusFacts, provider: Provider, language: Language) -> tuple[Line, ...]:
+    say = language.say
+    lines = [
+        Line(say("Provider"), _kind(provider)),
+        Line(say("Issuer") if isinstance(provider, OidcProvider) else say("Address"), provider.issuer, code=True),
+        Line(say("Client"), provider.client_id, code=True),
+    ]
+    if isinstance(provider, OidcProvider):
+        lines.append(Line(say("User name from the claim"), provider.username_claim, code=True))
+        lines.append(Line(say("Groups from"), _sources(provider), code=True))
+    else:
+        organizations = language.listed(provider.organizations)
+        lines.append(Line(say("Organizations"), organizations or say("All of a person"), code=bool(organizations)))
+    if facts.public_url:
+        lines.append(Line(say("Address of this hub"), facts.public_url, code=True))
+    lines.append(
+        Line(say("An identity holds"), say("{time} without a new answer", time=language.duration(facts.max_age)))
+    )
+    return tuple(lines)
+
+
+def _kind(provider: Provider) -> str:
+    if isinstance(provider, GitHubProvider):
+        return "GitHub"
+    return "Keycloak" if provider.keycloak else "OpenID Connect"
+
+
+def _sources(provider: OidcProvider) -> str:
+    names = {"groups": provider.groups_claim}
+    return ", ".join(names.get(each, each) for each in provider.groups_from)
+
+
+def _secret(provider: Provider, language: Language, now: datetime) -> tuple[Line, ...]:
+    """When the client secret ends, if the policy file says so: at the beginning of that day, UTC."""
+    if provider.secret_expires is None:
+        return ()
+    end = datetime.combine(provider.secret_expires, datetime.min.time(), UTC)
+    label, day = language.say("Client secret"), provider.secret_expires.isoformat()
+    if end <= now:
+        return (Line(label, language.say("Since {day}.", day=day), pill=Pill("bad", language.say("Expired"))),)
+    tone = "wait" if end - now <= SOON else "ok"
+    return (Line(label, day, pill=Pill(tone, language.say("Expires in {time}", time=_age(now, language, end)))),)
+
+
+def _check_pill(state: CheckState, language: Language) -> Pill:
+    pills = {
+        CheckState.PASSED: Pill("ok", language.say("Passed")),
+        CheckState.FAILED: Pill("bad", language.say("Failed")),
+        CheckState.NOT_CHECKED: Pill("no", language.say("Not checked")),
+    }
+    return pills[state]
+
+
+def _person(person: PersonFacts, max_age: int, language: Language, now: datetime) -> PersonRow:
+    return PersonRow(
+        person.name,
+        language.moment(person.confirmed_at, now),
+        _age(person.confirmed_at, language, now),
+        _identity_pill(person, max_age, language, now),
+    )
+
+
+def _identity_pill(person: PersonFacts, max_age: int, language: Language, now: datetime) -> Pill:
+    if (now - person.confirmed_at).total_seconds() > max_age:
+        return Pill("bad", language.say("Too old: signs in again"))
+    if person.groups_missing:
+        return Pill("bad", language.say("Without groups"))
+    if person.kept:
+        return Pill("wait", language.say("Goes on without an answer"))
+    return Pill("ok", language.say("Confirmed"))
