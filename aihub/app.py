@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,12 @@ from traitlets import Float, Int, List, Unicode
 from traitlets.config import SingletonConfigurable
 from traitlets.config.configurable import LoggingConfigurable
 
-from aihub.config import SHARED_PASSWORD, Loaded, SignIn
+from aihub import metrics
+from aihub.config import SHARED_PASSWORD, SSO, Loaded, SignIn
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.facts import Facts, Machine
 from aihub.findings import Finding
+from aihub.guard import Guard, Guarded
 from aihub.identities import Identities, IdentityState, ProviderState
 from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
 from aihub.pages import Chrome
@@ -79,7 +81,8 @@ class Site(Protocol):
 class Admission:
     """A start that was admitted: what it holds, what it was started from, and the plan.
 
-    The plan is known only to the process that made it; a hub that takes a server over has the rest.
+    The plan is known only to the process that made it; a hub that takes a server over has the rest. `left_at` is since
+    when (unix seconds) its person is seen outside the project, None while they belong to it (`aihub.guard`).
     """
 
     entry: Entry
@@ -88,6 +91,7 @@ class Admission:
     accelerator_count: int
     idle: IdleRules
     plan: Plan | None = None
+    left_at: float | None = None
 
     @classmethod
     def of(cls, entry: Entry, plan: Plan) -> Admission:
@@ -96,6 +100,7 @@ class Admission:
 
     def as_state(self) -> dict[str, Any]:
         """Plain JSON values for a spawner's state."""
+        left = {} if self.left_at is None else {"leftAt": self.left_at}
         return {
             "entry": self.entry.as_dict(),
             "image": self.image,
@@ -103,6 +108,7 @@ class Admission:
             "acceleratorCount": self.accelerator_count,
             "stopAfter": self.idle.stop_after,
             "maxAge": self.idle.max_age,
+            **left,
         }
 
     @classmethod
@@ -114,6 +120,7 @@ class Admission:
             state["profile"],
             state["acceleratorCount"],
             IdleRules(state["stopAfter"], state["maxAge"]),
+            left_at=state.get("leftAt"),
         )
 
 
@@ -163,6 +170,9 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         "because it may still appear.",
     )
     sweep_interval = Float(30.0, min=0.1, config=True, help="Seconds between two looks at overdue reservations.")
+    guard_interval = Float(
+        5.0, min=0.1, config=True, help="Seconds between two looks at whether people still belong to their projects."
+    )
 
     MAX_ENDINGS = 10_000
 
@@ -181,6 +191,11 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         """Whoever people sign in with; None where the policy file itself says who there is."""
         self.checks: tuple[Any, ...] = ()
         """The last checks of the provider (`aihub.live`)."""
+        self._groups: frozenset[str] = frozenset()
+        self.group_warnings: tuple[str, ...] = ()
+        """What is wrong with groups that would make projects, for admins."""
+        self.guarded: Callable[[], Iterable[Guarded]] = tuple
+        """The servers whose people must belong to their projects, as the hub knows them."""
 
     # --- from start to end -------------------------------------------------------------------------------------------
 
@@ -194,6 +209,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self._decisions = dict(self.store.decisions())
         self.admissions = Admissions(self.ledger, self.store)
         self._policy_changed()
+        metrics.observe(self)
 
     async def open(self, adopted: Collection[str]) -> None:
         """Rebuild the ledger from what the last hub left and what is alive, then admit and follow the policy file."""
@@ -211,6 +227,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
         # Nobody's spawner will say of these that they are gone.
         self._lingering.update({entry.id: entry for entry in seen.entries if entry.id not in adopted})
+        self._tasks.append(asyncio.create_task(self._keep_on("who left a project", self._guard)))
 
     def admit_no_more(self) -> None:
         """The hub ends: no start is admitted from now on."""
@@ -249,6 +266,9 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             await asyncio.sleep(self.sweep_interval)
             await self.sweep()
 
+    async def _guard(self) -> None:
+        await Guard(self.guarded, lambda: self.sign_in.rules.grace).run(self.guard_interval)
+
     async def sweep(self) -> None:
         """Give back what reservations that are overdue, and servers that lingered, held and no longer do."""
         await self.admissions.sweep(self.site.gone)
@@ -256,6 +276,12 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             if await self.site.gone(entry) is not None:
                 del self._lingering[entry.id]
                 await self.admissions.release(entry.id)
+
+    def groups_seen(self, groups: Iterable[str]) -> None:
+        """The provider, or the hub's database, knows these groups: some may make projects."""
+        known = self._groups.union(groups)
+        if known != self._groups:
+            self._groups = known
 
     # --- what is the case --------------------------------------------------------------------------------------------
 
@@ -298,6 +324,8 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     def identity_confirmed(self, name: str, at: float, groups_missing: bool = False) -> None:
         """The provider gave a good answer about `name` at `at` (unix seconds)."""
         self.identities.confirmed(name, at, groups_missing=groups_missing)
+        if groups_missing:
+            metrics.groups_missing()
 
     def identity_kept(self, name: str, confirmed_at: float | None = None) -> None:
         """The provider gave none and the last good one, of `confirmed_at` (unix seconds), goes on."""
@@ -311,9 +339,15 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         """What is known of the identity of `name`; None for nothing, and where there is no provider."""
         return self.identities.get(name)
 
+    def standing(self, now: float) -> metrics.Standing:
+        """The identities at `now` (unix seconds), for the metrics."""
+        with_server = {entry.server.person for entry in self.ledger.entries()}
+        return metrics.Standing.of(self.identities, with_server, self.sign_in.rules.max_age, now)
+
     def facts(self, person: Person) -> Facts:
         """The facts of this moment for `person`."""
         now = datetime.now(UTC)
+        identity = self.identity_of(person.name) if self.sign_in.method in SSO else None
         machines, as_of = (self.ledger.machines(), now) if self.ledger.room else self.site.machines()
         return Facts(
             as_of=now,
@@ -323,6 +357,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             claims=self.ledger.charged(),
             decisions=self._decisions,
             unresolved=self._unresolved,
+            identity_confirmed=identity is None or not identity.kept,
         )
 
     def choices(self, person: Person) -> tuple[ProjectChoices, ...]:

@@ -13,7 +13,7 @@ from kubespawner.clients import load_config, shared_client
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from aihub import hub
+from aihub import hub, leavers
 from aihub.app import AIHub
 from aihub.auth import SignInMethodError
 from aihub.chart import Settings
@@ -45,6 +45,7 @@ class ClusterHub(JupyterHub):
         _open_connections()
         site.begin(Kube(shared_client("CoreV1Api").api_client))
         await super().initialize(*args, **kwargs)
+        leavers.watch(self)
         self._opening = asyncio.create_task(self._open(aihub, adopted(self.users.values())))
         await asyncio.wait([self._opening], timeout=REBUILD_PATIENCE)
 

@@ -12,6 +12,7 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets.config import Config
 
+from aihub import leavers
 from aihub.app import AIHub
 from aihub.config import SHARED_PASSWORD, SSO, SignIn
 from aihub.hub import use_method
@@ -50,6 +51,7 @@ class MachineHub(JupyterHub):
         await asyncio.to_thread(aihub.load, LocalSite(self.machine.state.folder))
         use_method(self, aihub.sign_in.method)
         await super().initialize(*args, **kwargs)
+        leavers.watch(self)
         await aihub.open(adopted(self.users.values()))
 
     def load_config_file(self, *args: Any, **kwargs: Any) -> None:

@@ -69,9 +69,15 @@ class HomePage(PageHandler):
             used_at=used,
             stops_at=stop_time(admission, started, used) if running else None,
             must_stop_at=last_time(admission, started) if running else None,
+            leaves_at=self._leaves_at(admission) if running else None,
             ended_at=ending.at if ending else None,
             refusal=ending.refusal if ending else None,
         )
+
+    def _leaves_at(self, admission: Admission | None) -> datetime | None:
+        if admission is None or admission.left_at is None:
+            return None
+        return datetime.fromtimestamp(admission.left_at + self.aihub.sign_in.rules.grace, UTC)
 
     def _progress(self, user: Any, name: str) -> str:
         return str(url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, name))
