@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub.orm import APIToken
 from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import maybe_future
 
@@ -98,6 +99,8 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
     lingering = False
     """Whether the server was told to go and may still be there: then what it holds is not free yet."""
     clearing: asyncio.Future[None] | None = None
+    token_id: int | None = None
+    """Which token of the hub's database is the server's own: a later hub does not know the token itself."""
     progress_made: Progress | None = None
 
     @property
@@ -203,12 +206,18 @@ class LaunchMixin(Spawner if TYPE_CHECKING else object):  # type: ignore[misc]
     def get_state(self) -> dict[str, Any]:
         """What a new hub needs to take the server over: what it holds, and what it was started from."""
         state: dict[str, Any] = super().get_state()
-        return {**state, "aihub": self.launched.as_state()} if self.launched else state
+        if self.launched is None:
+            return state
+        # A spawner outside a hub (KubeSpawner's `_mock`) has no database.
+        token = APIToken.find(self.db, self.api_token) if self.db and self.api_token else None
+        self.token_id = self.token_id if token is None else token.id
+        return {**state, "aihub": self.launched.as_state(), "tokenId": self.token_id}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over a server of the last hub."""
         super().load_state(state)
         kept = state.get("aihub")
+        self.token_id = state.get("tokenId")
         self.launched = Admission.from_state(kept) if kept else None
 
     def died(self, refusal: Refusal, lines: Collection[str]) -> None:

@@ -55,6 +55,8 @@ class Below:
 class FakeSpawner(LaunchMixin, Below):
     """Does what a test says, and remembers what was asked of it."""
 
+    api_token, db = "", None
+
     def __init__(self, work: Work | None = None) -> None:
         super().__init__()
         self.work = work or answer
