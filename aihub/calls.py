@@ -106,7 +106,7 @@ class Call:
 
     endpoint: str
     url: str
-    headers: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     body: bytes | None = field(default=None, repr=False)
     method: str = "GET"
 
@@ -116,7 +116,7 @@ class Reply:
     """An answer, whatever its status. The names of headers are in lower case."""
 
     status: int
-    headers: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
