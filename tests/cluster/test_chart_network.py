@@ -177,6 +177,30 @@ def test_postgresql_opens_its_port(tmp_path: Path) -> None:
     assert verdicts(manifests, cases, tmp_path) == {case.name: case.allowed for case in cases}
 
 
+@pytest.mark.parametrize(
+    ("provider", "port"),
+    [
+        pytest.param({"issuer": "https://id.example.org:9443/realms/a"}, 9443, id="issuer"),
+        pytest.param(
+            {"issuer": "https://id.example.org", "internalUrl": "http://keycloak.id:8080"}, 8080, id="internal"
+        ),
+        pytest.param({"issuer": "https://id.example.org", "internalUrl": "http://[fd00::1]"}, 80, id="port of http"),
+    ],
+)
+def test_a_provider_opens_its_port(provider: dict[str, str], port: int, tmp_path: Path) -> None:
+    keycloak = peer("id", "10.88.0.6", {"app": "keycloak"})
+    cases = [
+        Case("hub", HUB, keycloak, port, True),
+        Case("hub to metadata", HUB, METADATA, port, False),
+        Case("proxy", PROXY, keycloak, port, False),
+        Case("user", ADA, keycloak, port, False),
+        Case("hub by TLS", HUB, keycloak, 443, True),
+    ]
+    sign_in = {"method": "keycloak", "keycloak": {"clientId": "aihub", **provider}}
+    found = verdicts(render(values={"aihub": {"signIn": sign_in}}), cases, tmp_path)
+    assert found == {case.name: case.allowed for case in cases}
+
+
 def test_private_and_metadata_addresses_are_blocked_for_both_families() -> None:
     egress = read(CHART / "values.yaml")["singleuser"]["networkPolicy"]["egress"]
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"} <= set(

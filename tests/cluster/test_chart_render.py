@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from aihub.chart import Settings, Values
@@ -185,8 +186,11 @@ def test_the_policy_that_is_mounted_is_fine(name: str, rendered: dict[str, str],
     for each in objects(rendered[name]):
         if each["kind"] == "ConfigMap" and each["metadata"]["name"].endswith("-imagestreams"):
             (streams / "r.yaml").write_text(each["data"]["r.yaml"], encoding="utf-8")
+    authority = tmp_path / "ca.crt"
+    authority.touch()
+    text = maps[0]["data"]["policy.yaml"].replace("/etc/aihub/imagestreams", str(streams))
     policy = tmp_path / "policy.yaml"
-    policy.write_text(maps[0]["data"]["policy.yaml"].replace("/etc/aihub/imagestreams", str(streams)), encoding="utf-8")
+    policy.write_text(text.replace("/etc/aihub/ca/ca.crt", str(authority)), encoding="utf-8")
     result = CliRunner().invoke(main, ["check", str(policy)])
     assert result.exit_code == 0, result.output
 
@@ -223,6 +227,102 @@ def test_the_proxy_is_the_same_in_the_next_version(rendered: dict[str, str], tmp
     before, after = (named(each, "Deployment", "aihub-proxy") for each in (rendered["default"], render(chart=chart)))
     assert after["spec"] == before["spec"]
     assert after["metadata"] != before["metadata"]
+
+
+# --- sign-in through a provider --------------------------------------------------------------------------------------
+
+
+def through(method: str, **keys: Any) -> dict[str, Any]:
+    provider = {"github": {"clientId": "c"}}.get(method, {"issuer": "https://id.example.org", "clientId": "c"})
+    return {"aihub": {"signIn": {"method": method, method: {**provider, **keys}}}}
+
+
+def hub_pod(values: Mapping[str, Any]) -> Object:
+    found: Object = named(render(values=values), "Deployment", "aihub-hub")["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize("method", ["keycloak", "oidc", "github"])
+def test_the_client_secret_is_a_file_that_follows_the_secret(method: str) -> None:
+    pod = hub_pod(through(method))
+    (hub,) = pod["containers"]
+    environment = {each["name"]: each for each in hub["env"]}
+    file = Path(environment["AIHUB_CLIENT_SECRET_FILE"]["value"])
+    (mount,) = [each for each in hub["volumeMounts"] if each["mountPath"] == str(file.parent)]
+    assert "subPath" not in mount, "files of a subPath stay as they are"
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    assert volume["secret"] == {
+        "secretName": "aihub-secrets",
+        "items": [{"key": "clientSecret", "path": file.name}],
+        "defaultMode": 0o440,
+    }
+    assert pod["securityContext"]["fsGroup"] == 1000, "whose group may read it"
+    assert environment.keys().isdisjoint({"AIHUB_USER_PASSWORD", "AIHUB_ADMIN_PASSWORD", "AIHUB_CLIENT_SECRET"})
+    crypt = environment["JUPYTERHUB_CRYPT_KEY"]["valueFrom"]["secretKeyRef"]
+    assert crypt == {"name": "aihub-secrets", "key": "cryptKey"}, "it is not optional"
+
+
+def test_nobody_else_has_the_client_secret() -> None:
+    others = {where: spec for where, spec in pod_specs(render(values=through("oidc"))) if not where.endswith("-hub")}
+    assert others
+    assert "clientSecret" not in repr(others)
+
+
+def test_without_a_provider_there_is_no_client_secret() -> None:
+    assert "clientSecret" not in repr(hub_pod({}))
+
+
+def test_authorities_are_mounted_wherever_the_policy_is_read() -> None:
+    manifests = render(values={"hub": {"caConfigMap": "school-ca"}, **through("oidc")})
+    found = {}
+    for where, spec in pod_specs(manifests):
+        (container,) = spec["containers"]
+        mounts = {each["mountPath"]: each["name"] for each in container.get("volumeMounts", [])}
+        volumes = {each["name"]: each.get("configMap", {}).get("name") for each in spec.get("volumes", [])}
+        found[where] = volumes.get(mounts.get("/etc/aihub/ca", ""))
+        assert (found[where] is not None) == ("/etc/aihub/policy" in mounts), where
+    assert {where for where, name in found.items() if name == "school-ca"} == {
+        "Deployment/aihub-hub",
+        "Job/aihub-policy-check",
+        "Pod/aihub-test",
+    }
+
+
+def ingress(*hosts: str, tls: bool = True) -> dict[str, Any]:
+    return {"ingress": {"enabled": True, "hosts": list(hosts), "tls": [{"secretName": "t"}] if tls else []}}
+
+
+@pytest.mark.parametrize(
+    ("values", "public"),
+    [
+        pytest.param(ingress("hub.example.org"), "https://hub.example.org", id="ingress"),
+        pytest.param(ingress("hub.example.org", tls=False), None, id="TLS may end elsewhere"),
+        pytest.param(ingress("a.example.org", "b.example.org"), None, id="two hosts"),
+        pytest.param(ingress("*.example.org"), None, id="any host"),
+        pytest.param(ingress(), None, id="no host"),
+        pytest.param({}, None, id="no ingress"),
+    ],
+)
+def test_the_public_address_is_that_of_the_ingress_where_there_is_no_doubt(
+    values: dict[str, Any], public: str | None
+) -> None:
+    def said(more: Mapping[str, Any]) -> Any:
+        policy = named(render(values=merged(values, more)), "ConfigMap", "aihub-policy")["data"]["policy.yaml"]
+        return yaml.safe_load(policy)["signIn"].get("publicUrl")
+
+    assert said(through("oidc")) == public
+    assert said({}) is None, "a shared password needs none"
+    own = merged(through("oidc"), {"aihub": {"signIn": {"publicUrl": "https://other.example.org"}}})
+    assert said(own) == "https://other.example.org"
+
+
+def test_another_host_of_the_ingress_restarts_the_hub() -> None:
+    def after(host: str, values: dict[str, Any]) -> str:
+        return checksum({**ingress(host), **values, "tests": {"user": ""}})
+
+    hosts = ("a.example.org", "b.example.org")
+    assert len({after(host, through("oidc")) for host in hosts}) == 2
+    assert len({after(host, {}) for host in hosts}) == 1, "that reads no address"
 
 
 # --- every key does something ----------------------------------------------------------------------------------------
@@ -329,6 +429,10 @@ PER_PROJECT: dict[str, Any] = {"aihub": {"cluster": {"namespaces": "perProject"}
             {"tests": {"user": "root"}, "aihub": {"signIn": {"people": {"root": {"admin": True}}}}},
             "tests.user: root is an admin",
         ),
+        (
+            {"tests": {"user": "ada"}, "aihub": {"signIn": {"method": "oidc"}}},
+            "tests.user: nobody can sign in with aihub.signIn.method oidc without a browser: leave it empty",
+        ),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -359,6 +463,27 @@ def test_notes_of_the_defaults_say_what_is_missing(tmp_path: Path) -> None:
     assert "no project yet" in said
     assert "for evaluation" in said
     assert "No TLS" in said
+
+
+def test_notes_of_sign_in_through_a_provider_say_what_to_register(tmp_path: Path) -> None:
+    said = notes(tmp_path, CHART / "examples" / "keycloak.yaml")
+    assert "at https://id.example.org/realms/school, whose client aihub needs" in said
+    for path in ("oauth_callback", "aihub/signed-out", "aihub/back-channel-logout"):
+        assert f" https://hub.example.org/hub/{path}\n" in said
+    assert "the key clientSecret of the Secret aihub-secrets" in said
+    assert not [word for word in ("Nobody", "publicUrl", "No TLS", "password") if word in said]
+
+
+def test_notes_say_what_sign_in_through_a_provider_lacks(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("aihub: {signIn: {method: github, github: {clientId: Iv1.0}}}\n", encoding="utf-8")
+    said = notes(tmp_path, values)
+    assert (
+        "at https://github.com, whose client Iv1.0 needs\n    redirect URI               https://HOST/hub/oauth" in said
+    )
+    assert "logout" not in said
+    assert "Nobody may sign in: set aihub.signIn.allowed." in said
+    assert "aihub.signIn.publicUrl is not set" in said
 
 
 def test_notes_of_an_installation_say_where_and_who(tmp_path: Path) -> None:

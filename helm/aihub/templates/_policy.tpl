@@ -6,6 +6,7 @@
 {{- $files := append (dig "imageStreamFiles" list $policy) "/etc/aihub/imagestreams/*.yaml" -}}
 {{- $_ := set $policy "imageStreamFiles" $files -}}
 {{- end -}}
+{{- $_ := set $policy "signIn" (include "aihub.signIn" . | fromYaml) -}}
 {{- toYaml $policy -}}
 {{- end -}}
 
@@ -22,9 +23,12 @@
 {{- define "aihub.checks" -}}
 {{- $method := dig "signIn" "method" "local" .Values.aihub -}}
 {{- if eq "local" $method -}}
-{{- fail "aihub.signIn.method: local signs people in without a password, on one machine only: use sharedPassword" -}}
+{{- fail "aihub.signIn.method: local signs people in without a password, on one machine only: use keycloak, oidc or github, or sharedPassword for evaluation" -}}
 {{- end -}}
 {{- with .Values.tests.user -}}
+{{- if include "aihub.sso" $ -}}
+{{- fail (printf "tests.user: nobody can sign in with aihub.signIn.method %s without a browser: leave it empty" $method) -}}
+{{- end -}}
 {{- $people := dig "signIn" "people" dict $.Values.aihub -}}
 {{- if not (hasKey $people .) -}}
 {{- fail (printf "tests.user: %s does not sign in here: name one of aihub.signIn.people" .) -}}

@@ -19,6 +19,9 @@ containers:
       - {name: AIHUB_SETTINGS, value: /etc/aihub/settings/settings.yaml}
       - {name: AIHUB_CONFIG, value: /etc/aihub/policy}
       {{- include "aihub.hubSecrets" . | nindent 6 }}
+      {{- if include "aihub.sso" . }}
+      - {name: AIHUB_CLIENT_SECRET_FILE, value: /etc/aihub/client/clientSecret}
+      {{- end }}
       {{- include "aihub.env" .Values.hub.extraEnv | nindent 6 }}
     ports:
       - {name: http, containerPort: 8081}
@@ -41,6 +44,9 @@ containers:
       - {name: state, mountPath: /srv/aihub}
       - {name: tmp, mountPath: /tmp}
       - {name: extra-config, mountPath: /etc/aihub/config.d, readOnly: true}
+      {{- if include "aihub.sso" . }}
+      - {name: client, mountPath: /etc/aihub/client, readOnly: true} # a folder: files of a subPath never change
+      {{- end }}
       {{- include "aihub.configMounts" . | nindent 6 }}
       {{- with .Values.hub.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
@@ -56,28 +62,38 @@ volumes:
     emptyDir: {}
   - name: extra-config
     configMap: {name: {{ include "aihub.fullname" . }}-extra-config}
+  {{- if include "aihub.sso" . }}
+  - name: client
+    secret:
+      secretName: {{ .Values.hub.existingSecret }}
+      items: [{key: clientSecret, path: clientSecret}]
+      defaultMode: 0440 # the group is fsGroup
+  {{- end }}
   {{- include "aihub.configVolumes" . | nindent 2 }}
   {{- with .Values.hub.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
-{{/* The hub's secrets. Passwords are there only while people sign in with one. */}}
+{{/* The hub's secrets in its environment: what it reads when it starts. Passwords only where people sign in with one. */}}
 {{- define "aihub.hubSecrets" -}}
 {{- $postgres := eq .Values.hub.db.type "postgres" -}}
 {{ include "aihub.secretEnv" (dict "root" . "name" "CONFIGPROXY_AUTH_TOKEN" "key" "proxyToken") }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "JPY_COOKIE_SECRET" "key" "cookieSecret") }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "JUPYTERHUB_CRYPT_KEY" "key" "cryptKey") }}
+{{- if not (include "aihub.sso" .) }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_USER_PASSWORD" "key" "userPassword" "optional" true) }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_ADMIN_PASSWORD" "key" "adminPassword" "optional" true) }}
+{{- end }}
 {{- if $postgres }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_HUB_DATABASE_URL" "key" "hubDatabaseUrl") }}
 {{ include "aihub.secretEnv" (dict "root" . "name" "AIHUB_DATABASE_URL" "key" "databaseUrl") }}
 {{- end }}
 {{- end -}}
 
-{{/* What hub and tests read: settings and policy. */}}
+{{/* What hub and tests read: settings, policy, and whom calls to the provider trust. */}}
 {{- define "aihub.configMounts" -}}
+{{- include "aihub.caMount" . -}}
 - {name: settings, mountPath: /etc/aihub/settings, readOnly: true}
 - {name: policy, mountPath: /etc/aihub/policy, readOnly: true}
 {{- if .Values.imageStreamDocuments }}
@@ -87,6 +103,7 @@ volumes:
 
 {{- define "aihub.configVolumes" -}}
 {{- $name := include "aihub.fullname" . -}}
+{{- include "aihub.caVolume" . -}}
 - name: settings
   configMap: {name: {{ $name }}-settings}
 - name: policy
@@ -95,4 +112,17 @@ volumes:
 - name: imagestreams
   configMap: {name: {{ $name }}-imagestreams}
 {{- end }}
+{{- end -}}
+
+{{- define "aihub.caMount" -}}
+{{- if .Values.hub.caConfigMap -}}
+- {name: ca, mountPath: /etc/aihub/ca, readOnly: true}
+{{ end -}}
+{{- end -}}
+
+{{- define "aihub.caVolume" -}}
+{{- with .Values.hub.caConfigMap -}}
+- name: ca
+  configMap: {name: {{ . }}}
+{{ end -}}
 {{- end -}}
