@@ -1,0 +1,53 @@
+"""Somebody at a browser, without the browser: a client that goes through Keycloak's sign-in page as people do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+from bs4 import BeautifulSoup
+
+from tests.sso.realm import password
+
+
+def client(url: str) -> httpx.Client:
+    """A browser's cookies: Keycloak's are for safe addresses only, and one of this machine is one to browsers."""
+    jar = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https", "ws", "wss")))
+    return httpx.Client(base_url=url, cookies=jar, follow_redirects=True, timeout=60)
+
+
+@contextmanager
+def visitor(url: str) -> Iterator[httpx.Client]:
+    """Somebody with a browser of their own."""
+    with client(url) as made:
+        yield made
+
+
+def fill_in(browser: httpx.Client, page: httpx.Response, user: str, secret: str | None = None) -> httpx.Response:
+    """Fill in Keycloak's sign-in page; where that leads."""
+    form = BeautifulSoup(page.text, "html.parser").select_one("form#kc-form-login")
+    assert form is not None, f"{page.url} is not Keycloak's sign-in page: {page.text[:2000]}"
+    data = {"username": user, "password": password(user) if secret is None else secret, "credentialId": ""}
+    return browser.post(str(form["action"]), data=data)
+
+
+def sign_in(browser: httpx.Client, user: str, to: str = "") -> httpx.Response:
+    """From the hub's button to where the sign-in leads. Does not ask for a password where Keycloak does not."""
+    page = browser.get("/hub/oauth_login", params={"next": to} if to else None)
+    return fill_in(browser, page, user) if "kc-form-login" in page.text else page
+
+
+def arm(browser: httpx.Client) -> httpx.Client:
+    """Give the client the header that the hub's API wants of pages."""
+    browser.get("/hub/home")
+    tokens = [cookie.value or "" for cookie in browser.cookies.jar if (cookie.name, cookie.path) == ("_xsrf", "/hub/")]
+    browser.headers["X-XSRFToken"] = tokens[0] if tokens else ""
+    return browser
+
+
+def who(browser: httpx.Client) -> str | None:
+    """Who the hub thinks that this is; None for nobody."""
+    answer = browser.get("/hub/api/user")
+    return str(answer.json()["name"]) if answer.is_success else None
