@@ -18,6 +18,7 @@ from aihub.catalog import Catalog, ImageStream
 from aihub.errors import CatalogError, PolicyFileError
 from aihub.facts import Pool
 from aihub.findings import Finding, Severity, dotted, picture
+from aihub.groupprojects import GroupPattern
 from aihub.identity import Access, Provider, SignInRules
 from aihub.imagestreams import CatalogWarning, read_documents
 from aihub.policy import Policy
@@ -134,6 +135,8 @@ class Loaded:
     patterns: tuple[str, ...]
     digest: str
     cluster: ClusterSettings = ClusterSettings()
+    group_patterns: tuple[GroupPattern, ...] = ()
+    """For `aihub.groupprojects.with_group_projects`: `policy` holds the projects of the file alone."""
 
     @property
     def usable(self) -> bool:
@@ -163,10 +166,13 @@ def attempt(paths: Sequence[Path]) -> Loaded:
     reader.findings.extend(mismatches)
     catalog = _catalog(model, document, reader)
     policy = _policy(model, catalog, document, reader)
+    templates = _templates(model, document, reader)
     if not reader.broken:
         whole = all(finding.severity is not Severity.ERROR for finding in reader.findings)
         streams_known = reader.streams_read and "imageStreamFiles" not in {each.path for each in mismatches}
-        reader.findings.extend(check_references(document, model, policy, whole=whole, streams_known=streams_known))
+        reader.findings.extend(
+            check_references(document, model, policy, templates, whole=whole, streams_known=streams_known)
+        )
     return Loaded(
         policy=policy,
         sign_in=_sign_in(model, document, reader),
@@ -176,6 +182,7 @@ def attempt(paths: Sequence[Path]) -> Loaded:
         patterns=tuple(reader.patterns),
         digest=reader.digest.hexdigest(),
         cluster=ClusterSettings(model.cluster.namespaces == "perProject", policy.storage_classes, policy.pools),
+        group_patterns=_group_patterns(model, templates),
     )
 
 
@@ -397,7 +404,9 @@ def _add_stream(
 
 
 def _policy(model: PolicyDocument, catalog: Catalog, document: Document, reader: _Reader) -> Policy:
-    projects = {name: _rooted(each.project(name), document, reader) for name, each in model.projects.items()}
+    projects = {
+        name: _rooted(each.project(name), ("projects", name), document, reader) for name, each in model.projects.items()
+    }
     return Policy(
         catalog=catalog,
         profiles=MappingProxyType({name: each.profile(name) for name, each in model.profiles.items()}),
@@ -411,9 +420,24 @@ def _policy(model: PolicyDocument, catalog: Catalog, document: Document, reader:
     )
 
 
-def _rooted(project: Project, document: Document, reader: _Reader) -> Project:
+def _templates(model: PolicyDocument, document: Document, reader: _Reader) -> Mapping[str, Project]:
+    return {
+        name: _rooted(each.project(name), ("projectTemplates", name), document, reader)
+        for name, each in model.project_templates.items()
+    }
+
+
+def _group_patterns(model: PolicyDocument, templates: Mapping[str, Project]) -> tuple[GroupPattern, ...]:
+    return tuple(
+        each.pattern(key, templates[each.template])
+        for key, each in model.group_projects.items()
+        if each.template in templates
+    )
+
+
+def _rooted(project: Project, place: KeyPath, document: Document, reader: _Reader) -> Project:
     """The project with absolute paths: in the file they are relative to the file that names them."""
-    base: KeyPath = ("projects", project.name, "storage")
+    base = (*place, "storage")
     storage = project.storage
     shared = storage.shared
     if shared is not None and shared.source is not None:

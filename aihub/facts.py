@@ -71,8 +71,8 @@ class Facts:
     `usage` is None while it is not known, `machines` None while nothing is known of them (then neither *never fits*
     nor *no capacity* is said); `machines_as_of` is when they were read, None for `as_of`. `claims` are those that are
     in `usage` already, by id, as they are charged. `unresolved` maps "stream:tag" to whether waiting can help: True
-    while its resolution is under way, False when it cannot run here at all. `identity_confirmed` is False while the person goes on with what
-    the sign-in provider said last, because it does not answer.
+    while its resolution is under way, False when it cannot run here at all. `identity_confirmed` is False while the
+    person goes on with what the sign-in provider said last, because it does not answer.
     """
 
     as_of: datetime

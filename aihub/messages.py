@@ -454,7 +454,9 @@ def _profile_unfit(voice: _Voice) -> Message:
 def _identity_stale(voice: _Voice) -> Message:
     return Message(
         voice.say("{profile} cannot be started right now.", profile=voice.profile),
-        voice.say("The sign-in provider does not answer, and a start with an accelerator needs to know who you are now."),
+        voice.say(
+            "The sign-in provider does not answer, and a start with an accelerator needs to know who you are now."
+        ),
         voice.say("Try again in a few minutes, or choose a profile without an accelerator."),
         field="profile",
     )

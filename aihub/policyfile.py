@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -49,8 +50,10 @@ from aihub.fields import (
     TagName,
     frozen,
     map_or_one,
+    matching,
     web_address,
 )
+from aihub.groupprojects import MARK, Frame, GroupPattern
 from aihub.profiles import Accelerator, Placement, Profile
 from aihub.projects import IdleRules, Offer, Project
 from aihub.requirements import check_requirement
@@ -681,26 +684,16 @@ class IdleModel(Model):
     )
 
 
-class ProjectModel(Model):
-    """A course, a lab, a team."""
+class ProjectTemplateModel(Model):
+    """The settings of projects that groups make."""
 
-    display_name: LocalText | None = DISPLAY_NAME
     description: LocalText | None = DESCRIPTION
     kind: Literal["course", "lab", "project"] = Field(
         default="project", title="Kind", description="The word that people read for it."
     )
     order: int = ORDER
-    open: bool = Field(default=False, title="Open", description="Everybody who signed in is a member.")
     archived: bool = Field(
         default=False, title="Archived", description="Nothing starts here any more; the data are kept."
-    )
-    members: MembersModel = Field(
-        default_factory=MembersModel, title="Members", description="Who may start servers here."
-    )
-    instructors: MembersModel = Field(
-        default_factory=MembersModel,
-        title="Instructors",
-        description="Who sees the members' servers and chooses the images; members too.",
     )
     images: ImageOfferModel = Field(
         default_factory=ImageOfferModel, title="Images", description="The images that the project may use."
@@ -723,24 +716,17 @@ class ProjectModel(Model):
     contact: LocalText | None = Field(
         default=None, title="Contact", description="Whom to ask, as refusals name them: an address or a name."
     )
-    namespace: NamespaceName | None = Field(
-        default=None,
-        title="Namespace",
-        description="The namespace of its servers and claims, where cluster.namespaces is perProject.",
-    )
     pull_secrets: list[ObjectName] = _PULL_SECRETS
 
     def project(self, name: str) -> Project:
-        """The project as the core knows it; paths in its storage as they are written."""
+        """A project of nobody with these settings; paths in its storage as they are written."""
         return Project(
             name=name,
-            display_name=Text.of(self.display_name or name),
+            display_name=Text.of(name),
             description=Text.of(self.description),
             kind=self.kind,
             order=self.order,
             archived=self.archived,
-            members=self.members.membership(everybody=self.open),
-            instructors=self.instructors.membership(),
             images=_offer(self.images.offer, self.images.default),
             profiles=_offer(self.profiles.offer, self.profiles.default),
             quota=frozen(self.quota.project),
@@ -749,13 +735,85 @@ class ProjectModel(Model):
             environment=frozen(self.environment),
             idle=IdleRules(self.idle.stop_after, self.idle.max_age),
             contact=Text.of(self.contact),
-            namespace=self.namespace,
             pull_secrets=tuple(dict.fromkeys(self.pull_secrets)),
+        )
+
+
+class ProjectHeadModel(Model):
+    """What a project has of its own."""
+
+    display_name: LocalText | None = DISPLAY_NAME
+    open: bool = Field(default=False, title="Open", description="Everybody who signed in is a member.")
+    members: MembersModel = Field(
+        default_factory=MembersModel, title="Members", description="Who may start servers here."
+    )
+    instructors: MembersModel = Field(
+        default_factory=MembersModel,
+        title="Instructors",
+        description="Who sees the members' servers and chooses the images; members too.",
+    )
+    namespace: NamespaceName | None = Field(
+        default=None,
+        title="Namespace",
+        description="The namespace of its servers and claims, where cluster.namespaces is perProject.",
+    )
+
+
+class ProjectModel(ProjectTemplateModel, ProjectHeadModel):  # pydantic puts the keys of the last base first
+    """A course, a lab, a team."""
+
+    def project(self, name: str) -> Project:
+        """The project as the core knows it; paths in its storage as they are written."""
+        return replace(
+            ProjectTemplateModel.project(self, name),
+            display_name=Text.of(self.display_name or name),
+            members=self.members.membership(everybody=self.open),
+            instructors=self.instructors.membership(),
+            namespace=self.namespace,
         )
 
 
 def _offer(ids: Iterable[str], default: str | None) -> Offer:
     return Offer(tuple(dict.fromkeys(ids)), default)
+
+
+_GROUP_PATTERN = r"[^<>*\x00-\x1f]*<project>[^<>*\x00-\x1f]*"
+_GROUP_RULE = "is no pattern of groups here: write <project> once and no '*', as in /courses/<project>/students"
+GroupFrame = Annotated[str, matching("name", _GROUP_PATTERN, _GROUP_RULE, 1_000, ["/courses/<project>/students"])]
+
+_FRAME_PATTERN = r"([a-z0-9][a-z0-9-]*)?<project>([a-z0-9-]*[a-z0-9])?"
+_FRAME_RULE = "makes no names of projects: write <project> once, with small letters, digits and '-' around it"
+NameFrame = Annotated[str, matching("name", _FRAME_PATTERN, _FRAME_RULE, 63, ["course-<project>"])]
+
+
+class GroupProjectModel(Model):
+    """Groups that make projects by themselves: a project for each word that stands at `<project>` in a group.
+
+    The word is small letters, digits and hyphens. A project under `projects` of the same name stands.
+    """
+
+    members: GroupFrame = Field(title="Members", description="The group of a project's members.")
+    instructors: GroupFrame | None = Field(
+        default=None, title="Instructors", description="The group of its instructors; absent: it has none."
+    )
+    name: NameFrame = Field(
+        default=MARK, title="Name", description="Name of the projects; no two entries may make the same one."
+    )
+    display_name: LocalText = Field(
+        default=MARK, title="Display name", description="Name that people see, with `<project>` in it."
+    )
+    template: Name = Field(title="Template", description="Whose settings they have: an entry of projectTemplates.")
+
+    def pattern(self, key: str, template: Project) -> GroupPattern:
+        """The pattern as the core knows it."""
+        return GroupPattern(
+            key=key,
+            members=Frame.of(self.members),
+            instructors=None if self.instructors is None else Frame.of(self.instructors),
+            name=Frame.of(self.name),
+            display_name=Text.of(self.display_name),
+            template=template,
+        )
 
 
 class HomeModel(Model):
@@ -881,6 +939,14 @@ class PolicyDocument(Model):
     )
     projects: dict[Name, ProjectModel] = Field(
         default_factory=dict, title="Projects", description="Courses, labs and teams, by name."
+    )
+    group_projects: dict[Name, GroupProjectModel] = Field(
+        default_factory=dict,
+        title="Group projects",
+        description="Groups of the sign-in provider that make projects by themselves.",
+    )
+    project_templates: dict[Name, ProjectTemplateModel] = Field(
+        default_factory=dict, title="Project templates", description="Settings for the projects that groups make."
     )
     home: HomeModel = Field(default_factory=HomeModel, title="Home", description="Scope and size of the homes.")
     quota: QuotaRootModel = Field(

@@ -23,6 +23,7 @@ __all__ = [
     "Role",
     "group_matches",
     "normalised_user",
+    "project_slug",
 ]
 
 
@@ -38,6 +39,11 @@ class Person:
 def normalised_user(name: str) -> str:
     """A user name as JupyterHub's authenticators normalise it, which is how `Person.name` is written."""
     return name.lower()
+
+
+def project_slug(name: str) -> str:
+    """What folders and addresses keep of a project's name; the rule is stricter than any of them, so none collide."""
+    return name.casefold().replace("_", "-").replace(".", "-")
 
 
 class Role(StrEnum):
@@ -77,11 +83,13 @@ class Membership:
 
     def includes(self, person: Person) -> bool:
         """Whether `person` belongs."""
-        return (
-            self.everybody
-            or person.name in self.users
-            or any(group_matches(pattern, group) for pattern in self.groups for group in person.groups)
-        )
+        return self.everybody or person.name in self.users or any(_in_group(pattern, person) for pattern in self.groups)
+
+
+def _in_group(pattern: str, person: Person) -> bool:
+    if pattern in person.groups:
+        return True
+    return "*" in pattern and any(group_matches(pattern, group) for group in person.groups)
 
 
 @dataclass(frozen=True, slots=True)

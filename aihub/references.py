@@ -2,112 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
-from aihub.catalog import Catalog, ImageTag, TagState
-from aihub.findings import Finding, Severity, dotted, nearest, picture
+from aihub.catalog import ImageTag, TagState
+from aihub.checker import Body, Checker
+from aihub.findings import Finding, nearest
+from aihub.groupprojects import MARK, Frame
 from aihub.policy import Policy
 from aihub.policyfile import PolicyDocument
 from aihub.positions import Document, Path
 from aihub.profiles import Profile
-from aihub.projects import Project, normalised_user
+from aihub.projects import Project, normalised_user, project_slug
 from aihub.quota import Quota
 from aihub.resources import SERVERS, STORAGE, format_amount, is_accelerator
+from aihub.signinchecks import check_sign_in
 from aihub.storage import HomeScope
 
 __all__ = ["check_references"]
 
 
 def check_references(
-    document: Document, model: PolicyDocument, policy: Policy, *, whole: bool, streams_known: bool
+    document: Document,
+    model: PolicyDocument,
+    policy: Policy,
+    templates: Mapping[str, Project],
+    *,
+    whole: bool,
+    streams_known: bool,
 ) -> list[Finding]:
     """Every reference in the policy that does not hold.
 
-    `model` and `policy` are what could be read of `document`. `whole` tells that nothing was left out on the way:
-    only then is something that is empty said to be. `streams_known` is false where a file of image streams could not
-    be read: then a stream may be in it.
+    `model`, `policy` and `templates`, the projectTemplates, are what could be read of `document`. `whole` tells that
+    nothing was left out on the way: only then is something that is empty said to be. `streams_known` is false where a
+    file of image streams could not be read: then a stream may be in it.
     """
-    checker = _Checker(document, model, policy, whole, streams_known)
+    checker = Checker(document, model, policy, templates, whole, streams_known)
     for check in _CHECKS:
         check(checker)
     return checker.findings
 
 
-@dataclass(slots=True)
-class _Checker:
-    document: Document
-    model: PolicyDocument
-    policy: Policy
-    whole: bool
-    streams_known: bool
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def catalog(self) -> Catalog:
-        return self.policy.catalog
-
-    def written(self, *path: str) -> Collection[str]:
-        """The keys of a map as they are written, those of unreadable entries too."""
-        value = self.document.at(path)
-        return value.keys() if isinstance(value, dict) else ()
-
-    def error(self, path: Path, code: str, message: str, what_to_do: str, suggestion: str = "") -> None:
-        self._add(Severity.ERROR, path, code, message, what_to_do, suggestion)
-
-    def warn(self, path: Path, code: str, message: str, what_to_do: str, suggestion: str = "") -> None:
-        self._add(Severity.WARNING, path, code, message, what_to_do, suggestion)
-
-    def _add(self, severity: Severity, path: Path, code: str, message: str, what_to_do: str, suggestion: str) -> None:
-        value = self.document.at(path)
-        scalar = not isinstance(value, dict | list) and path in self.document.values
-        place = self.document.value_place(path) if scalar else self.document.key_place(path)
-        shown = picture(value) if scalar else ""
-        self.findings.append(
-            Finding(
-                place.file,
-                place.line,
-                place.column,
-                severity,
-                code,
-                dotted(path),
-                message,
-                shown,
-                suggestion,
-                what_to_do,
-            )
-        )
-
-    # --- names that stand for something ---
-
-    def image_problem(self, reference: str) -> tuple[str, str] | None:
-        """What is wrong with a reference to a stream or "stream:tag", and what was probably meant."""
-        name, colon, tag = reference.partition(":")
-        stream = self.catalog.streams.get(name)
-        if stream is None:
-            if name in self.written("imageStreams") or not self.streams_known:
-                return None
-            near = nearest(name, self.catalog.streams)
-            return f"there is no image stream {name}", f"{near}{colon}{tag}" if near else ""
-        if colon and stream.tag(tag) is None:
-            if tag in self.written("imageStreams", name, "tags"):
-                return None
-            near = nearest(tag, [each.name for each in stream.tags])
-            return f"the image stream {name} has no tag {tag}", f"{name}:{near}" if near else ""
-        return None
-
-    def profile_problem(self, name: str) -> tuple[str, str] | None:
-        """What is wrong with a reference to a profile, and what was probably meant."""
-        if name in self.policy.profiles or name in self.written("profiles"):
-            return None
-        return f"there is no profile {name}", nearest(name, self.written("profiles"))
-
-
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def _tags(checker: _Checker) -> None:
+def _tags(checker: Checker) -> None:
     for name, stream in checker.model.image_streams.items():
         for key in stream.tags:
             path: Path = ("imageStreams", name, "tags", key)
@@ -122,7 +62,7 @@ def _tags(checker: _Checker) -> None:
                 )
 
 
-def _tag_successor(checker: _Checker, path: Path, stream: str, tag: ImageTag) -> None:
+def _tag_successor(checker: Checker, path: Path, stream: str, tag: ImageTag) -> None:
     if tag.successor is None:
         return
     reference = tag.successor if ":" in tag.successor else f"{stream}:{tag.successor}"
@@ -135,25 +75,26 @@ def _tag_successor(checker: _Checker, path: Path, stream: str, tag: ImageTag) ->
         checker.warn(path, "unused-successor", message, "Set `state: retired`, or remove the successor.")
 
 
-def _image_offers(checker: _Checker) -> None:
-    for name, project in checker.policy.projects.items():
-        path: Path = ("projects", name, "images")
+def _image_offers(checker: Checker) -> None:
+    for body in checker.bodies:
+        project = body.project
+        path = (*body.path, "images")
         for index, reference in _entries(checker, (*path, "offer"), project.images.ids):
             _image_offer(checker, (*path, "offer", index), reference)
         if project.images.default is not None:
             _image_default(checker, (*path, "default"), project, project.images.default)
         if checker.whole and not project.images.ids and not project.archived:
-            _offers_nothing(checker, path, name, "image")
+            _offers_nothing(checker, path, body.called, "image")
 
 
-def _entries(checker: _Checker, path: Path, read: Collection[str]) -> Iterator[tuple[int, str]]:
+def _entries(checker: Checker, path: Path, read: Collection[str]) -> Iterator[tuple[int, str]]:
     """The texts of a list that could be `read`, with their positions there."""
     value = checker.document.at(path)
     if isinstance(value, list):
         yield from ((index, each) for index, each in enumerate(value) if each in read)
 
 
-def _image_offer(checker: _Checker, path: Path, reference: str) -> None:
+def _image_offer(checker: Checker, path: Path, reference: str) -> None:
     if problem := checker.image_problem(reference):
         checker.error(path, "unknown-image", problem[0], "Offer a stream or stream:tag that exists.", problem[1])
         return
@@ -167,7 +108,7 @@ def _image_offer(checker: _Checker, path: Path, reference: str) -> None:
         )
 
 
-def _image_default(checker: _Checker, path: Path, project: Project, default: str) -> None:
+def _image_default(checker: Checker, path: Path, project: Project, default: str) -> None:
     if problem := checker.image_problem(default):
         checker.error(path, "unknown-image", problem[0], "Name an image that exists.", problem[1])
         return
@@ -189,11 +130,11 @@ def _image_default(checker: _Checker, path: Path, project: Project, default: str
         checker.error(path, "default-not-usable", message, "Choose a tag that is offered.", meant)
 
 
-def _offers_nothing(checker: _Checker, path: Path, name: str, kind: str) -> None:
+def _offers_nothing(checker: Checker, path: Path, called: str, kind: str) -> None:
     checker.warn(
         (*path, "offer"),
         "offers-nothing",
-        f"the project {name} offers no {kind}: nothing can be started in it",
+        f"{called} offers no {kind}: nothing can be started in it",
         f"List what it may use under `offer` of `{kind}s`.",
     )
 
@@ -201,7 +142,7 @@ def _offers_nothing(checker: _Checker, path: Path, name: str, kind: str) -> None
 # --- profiles --------------------------------------------------------------------------------------------------------
 
 
-def _profiles(checker: _Checker) -> None:
+def _profiles(checker: Checker) -> None:
     for name, profile in checker.policy.profiles.items():
         path: Path = ("profiles", name)
         for key in profile.requests:
@@ -221,7 +162,7 @@ def _profiles(checker: _Checker) -> None:
             )
 
 
-def _profile_successor(checker: _Checker, path: Path, profile: Profile, successor: str) -> None:
+def _profile_successor(checker: Checker, path: Path, profile: Profile, successor: str) -> None:
     if successor == profile.name:
         checker.error(path, "own-successor", f"{successor} cannot follow itself", "Name the profile that replaces it.")
     elif problem := checker.profile_problem(successor):
@@ -231,9 +172,10 @@ def _profile_successor(checker: _Checker, path: Path, profile: Profile, successo
         checker.warn(path, "unused-successor", message, "Set `retired: true`, or remove the successor.")
 
 
-def _profile_offers(checker: _Checker) -> None:
-    for name, project in checker.policy.projects.items():
-        path: Path = ("projects", name, "profiles")
+def _profile_offers(checker: Checker) -> None:
+    for body in checker.bodies:
+        project = body.project
+        path = (*body.path, "profiles")
         for index, offered in _entries(checker, (*path, "offer"), project.profiles.ids):
             if problem := checker.profile_problem(offered):
                 checker.error(
@@ -242,10 +184,10 @@ def _profile_offers(checker: _Checker) -> None:
         if project.profiles.default is not None:
             _profile_default(checker, (*path, "default"), project, project.profiles.default)
         if checker.whole and not project.profiles.ids and not project.archived:
-            _offers_nothing(checker, path, name, "profile")
+            _offers_nothing(checker, path, body.called, "profile")
 
 
-def _profile_default(checker: _Checker, path: Path, project: Project, default: str) -> None:
+def _profile_default(checker: Checker, path: Path, project: Project, default: str) -> None:
     if problem := checker.profile_problem(default):
         checker.error(path, "unknown-profile", problem[0], "Name a profile that exists.", problem[1])
         return
@@ -273,8 +215,9 @@ class _Level:
     own: bool
 
 
-def _levels(policy: Policy, project: Project) -> tuple[_Level, ...]:
-    base: Path = ("projects", project.name, "quota")
+def _levels(policy: Policy, body: Body) -> tuple[_Level, ...]:
+    project = body.project
+    base = (*body.path, "quota")
     return (
         _Level((*base, "project"), project.quota, f"the quota of {project.name}", own=True),
         _Level((*base, "perMember"), project.member_quota, f"the quota of each member of {project.name}", own=True),
@@ -282,16 +225,17 @@ def _levels(policy: Policy, project: Project) -> tuple[_Level, ...]:
     )
 
 
-def _sizes(checker: _Checker) -> None:
-    for name, project in checker.policy.projects.items():
-        for index, offered in _entries(checker, ("projects", name, "profiles", "offer"), project.profiles.ids):
+def _sizes(checker: Checker) -> None:
+    for body in checker.bodies:
+        path = (*body.path, "profiles", "offer")
+        for index, offered in _entries(checker, path, body.project.profiles.ids):
             profile = checker.policy.profiles.get(offered)
-            if profile is not None and not profile.retired and not project.archived:
-                for level in _levels(checker.policy, project):
-                    _size(checker, ("projects", name, "profiles", "offer", index), profile, level)
+            if profile is not None and not profile.retired and not body.project.archived:
+                for level in _levels(checker.policy, body):
+                    _size(checker, (*path, index), profile, level)
 
 
-def _size(checker: _Checker, path: Path, profile: Profile, level: _Level) -> None:
+def _size(checker: Checker, path: Path, profile: Profile, level: _Level) -> None:
     """A profile against one quota: error where no start of it can ever fit the project's own, warning else."""
     counts = profile.counts()
     for count in dict.fromkeys((min(counts), max(counts))):
@@ -309,22 +253,23 @@ def _size(checker: _Checker, path: Path, profile: Profile, level: _Level) -> Non
         return
 
 
-def _where(checker: _Checker, path: Path) -> str:
+def _where(checker: Checker, path: Path) -> str:
     place = checker.document.key_place(path)
     return f"{place.file}:{place.line}"
 
 
-def _quota_keys(checker: _Checker) -> None:
+def _quota_keys(checker: Checker) -> None:
     everything = list(checker.policy.profiles.values())
     _unused_keys(checker, ("quota", "perUser"), checker.policy.user_quota, everything, "")
-    for name, project in checker.policy.projects.items():
-        offered = [checker.policy.profiles[each] for each in project.profiles.ids if each in checker.policy.profiles]
-        for level in _levels(checker.policy, project):
+    for body in checker.bodies:
+        ids, profiles = body.project.profiles.ids, checker.policy.profiles
+        offered = [profiles[each] for each in ids if each in profiles]
+        for level in _levels(checker.policy, body):
             if level.own:
-                _unused_keys(checker, level.path, level.quota, offered, f" that {name} offers")
+                _unused_keys(checker, level.path, level.quota, offered, f" that {body.project.name} offers")
 
 
-def _unused_keys(checker: _Checker, path: Path, quota: Quota, profiles: Iterable[Profile], of: str) -> None:
+def _unused_keys(checker: Checker, path: Path, quota: Quota, profiles: Iterable[Profile], of: str) -> None:
     used = {profile.accelerator.resource for profile in profiles if profile.accelerator}
     for key, limit in quota.items():
         if (is_accelerator(key) or key == SERVERS) and limit != limit.to_integral_value():
@@ -335,26 +280,27 @@ def _unused_keys(checker: _Checker, path: Path, quota: Quota, profiles: Iterable
             checker.warn((*path, key), "unused-quota", message, "Remove the key, or correct it.", nearest(key, used))
 
 
-def _storage(checker: _Checker) -> None:
+def _storage(checker: Checker) -> None:
     scope, user_size = checker.policy.home.scope, checker.policy.home.size
     if scope is HomeScope.USER:
         limits = checker.policy.user_quota
         _fits_storage(checker, ("home", "size"), user_size, limits, "the storage quota of each user")
-    for name, project in checker.policy.projects.items():
-        path: Path = ("projects", name, "storage")
+    for body in checker.bodies:
+        project, name = body.project, body.project.name
+        path = (*body.path, "storage")
         if project.storage.home_size is not None and scope is HomeScope.USER:
             message = "homes have one size for all projects while home.scope is user"
             checker.error(
                 (*path, "home", "size"), "home-scope", message, "Remove this size, or set `home: {scope: project}`."
             )
         elif project.storage.home_size is not None:
-            for level in _levels(checker.policy, project):
+            for level in _levels(checker.policy, body):
                 _fits_storage(checker, (*path, "home", "size"), project.storage.home_size, level.quota, level.whose)
         if project.storage.shared is not None:
             size = project.storage.shared.size
             _fits_storage(checker, (*path, "shared", "size"), size, project.quota, f"the quota of {name}")
         for dataset in project.storage.datasets.values():
-            written = checker.written("projects", name, "storage", "datasets", dataset.name)
+            written = checker.written(*path, "datasets", dataset.name)
             if "path" not in written and "claim" not in written:
                 message = f"the dataset {dataset.name} has neither a path nor a claim"
                 checker.error(
@@ -365,7 +311,7 @@ def _storage(checker: _Checker) -> None:
                 )
 
 
-def _fits_storage(checker: _Checker, path: Path, size: Decimal | None, quota: Quota, whose: str) -> None:
+def _fits_storage(checker: Checker, path: Path, size: Decimal | None, quota: Quota, whose: str) -> None:
     limit = quota.get(STORAGE)
     if size is not None and limit is not None and size > limit:
         wanted, allowed = format_amount(STORAGE, size), format_amount(STORAGE, limit)
@@ -376,20 +322,15 @@ def _fits_storage(checker: _Checker, path: Path, size: Decimal | None, quota: Qu
 # --- names and people ------------------------------------------------------------------------------------------------
 
 
-def _slugs(checker: _Checker) -> None:
-    _namesakes(checker, ("projects",), checker.model.projects, _slug, "project", "folder and address")
+def _slugs(checker: Checker) -> None:
+    _namesakes(checker, ("projects",), checker.model.projects, project_slug, "project", "folder and address")
     sign_in = checker.model.sign_in
     _namesakes(checker, ("signIn", "personas"), sign_in.personas, normalised_user, "persona", "user name")
     _namesakes(checker, ("signIn", "people"), sign_in.people, normalised_user, "name", "user name")
 
 
-def _slug(name: str) -> str:
-    """What folders and addresses keep of a name; the rule is stricter than any of them, so that none can collide."""
-    return name.casefold().replace("_", "-").replace(".", "-")
-
-
 def _namesakes(
-    checker: _Checker, path: Path, names: Iterable[str], slug: Callable[[str], str], kind: str, of: str
+    checker: Checker, path: Path, names: Iterable[str], slug: Callable[[str], str], kind: str, of: str
 ) -> None:
     seen: dict[str, str] = {}
     for name in names:
@@ -399,7 +340,7 @@ def _namesakes(
             checker.error((*path, name), "same-name", message, "Rename one of them.")
 
 
-def _namespaces(checker: _Checker) -> None:
+def _namespaces(checker: Checker) -> None:
     if checker.model.cluster.namespaces == "shared":
         for name, project in checker.policy.projects.items():
             if project.namespace is not None:
@@ -415,7 +356,7 @@ def _namespaces(checker: _Checker) -> None:
     _own_namespaces(checker)
 
 
-def _own_namespaces(checker: _Checker) -> None:
+def _own_namespaces(checker: Checker) -> None:
     taken: dict[str, str] = {}
     for name, project in checker.policy.projects.items():
         path: Path = ("projects", name, "namespace")
@@ -430,7 +371,7 @@ def _own_namespaces(checker: _Checker) -> None:
             checker.error(path, "same-namespace", message, "Give each project a `namespace` of its own.")
 
 
-def _people(checker: _Checker) -> None:
+def _members(checker: Checker) -> None:
     if not checker.whole:
         return
     for name, project in checker.policy.projects.items():
@@ -440,31 +381,45 @@ def _people(checker: _Checker) -> None:
             message = f"the project {name} has no members: nobody can use it"
             what_to_do = "List groups or users under `members`, or set `open: true`."
             checker.warn(("projects", name), "nobody", message, what_to_do)
-    _sign_in(checker)
 
 
-def _sign_in(checker: _Checker) -> None:
-    sign_in = checker.model.sign_in
-    if sign_in.method == "sharedPassword" and not sign_in.people:
-        checker.warn(("signIn",), "nobody", "nobody is listed: nobody can sign in", "List `people` under `signIn`.")
-    elif sign_in.method == "local" and not sign_in.personas:
-        message = "there is no persona: nobody can sign in on one machine"
-        checker.warn(("signIn",), "nobody", message, "List personas under `signIn`.")
-    if sign_in.method == "local" and sign_in.people:
-        message = "these people cannot sign in while signIn.method is local"
-        checker.warn(("signIn", "people"), "no-effect", message, "Set `method: sharedPassword`, or remove them.")
+def _group_projects(checker: Checker) -> None:
+    patterns = checker.model.group_projects
+    frames: dict[str, Frame] = {}
+    for key, each in patterns.items():
+        path: Path = ("groupProjects", key)
+        if each.template not in checker.written("projectTemplates"):
+            near = nearest(each.template, checker.written("projectTemplates"))
+            message = f"there is no template {each.template}"
+            checker.error((*path, "template"), "unknown-template", message, "Name one of projectTemplates.", near)
+        if each.instructors is not None and Frame.of(each.members).meets(Frame.of(each.instructors)):
+            message = "one group could be that of the members and that of the instructors"
+            checker.error((*path, "instructors"), "same-group", message, "Name groups that can be told apart.")
+        own = Frame.of(each.name)
+        twin = next((other for other, frame in frames.items() if frame.meets(own)), None)
+        if twin is not None:
+            message = f"{twin} and {key} could make projects of the same name"
+            what_to_do = f"Give them `name`s that can be told apart, as in {key}-{MARK}."
+            checker.error((*path, "name") if each.name != MARK else path, "same-name", message, what_to_do)
+        frames[key] = own
+    used = {each.template for each in patterns.values()}
+    for name in checker.templates:
+        if checker.whole and name not in used:
+            message = f"nothing is made with the template {name}"
+            checker.warn(("projectTemplates", name), "no-effect", message, "Name it in groupProjects, or remove it.")
 
 
-def _idle(checker: _Checker) -> None:
-    for name, project in checker.policy.projects.items():
+def _idle(checker: Checker) -> None:
+    for body in checker.bodies:
+        project = body.project
         stop_after, max_age = project.idle.stop_after, project.idle.max_age
         if stop_after is not None and max_age is not None and max_age <= stop_after:
             message = "a server reaches maxAge before stopAfter can count: stopAfter has no effect"
             what_to_do = "Make maxAge longer than stopAfter, or remove stopAfter."
-            checker.warn(("projects", name, "idle", "maxAge"), "idle-order", message, what_to_do)
+            checker.warn((*body.path, "idle", "maxAge"), "idle-order", message, what_to_do)
 
 
-_CHECKS: tuple[Callable[[_Checker], None], ...] = (
+_CHECKS: tuple[Callable[[Checker], None], ...] = (
     _tags,
     _image_offers,
     _profiles,
@@ -474,6 +429,8 @@ _CHECKS: tuple[Callable[[_Checker], None], ...] = (
     _storage,
     _slugs,
     _namespaces,
-    _people,
+    _members,
+    check_sign_in,
+    _group_projects,
     _idle,
 )

@@ -20,6 +20,7 @@ from aihub.fields import (
     LocalText,
     MembersModel,
     Model,
+    ShortDuration,
     UserName,
     matching,
 )
@@ -259,7 +260,7 @@ _RECHECK_AFTER: Any = Field(
 class IdentityModel(Model):
     """How long what the provider said of somebody holds."""
 
-    recheck_after: Duration = _RECHECK_AFTER
+    recheck_after: ShortDuration = _RECHECK_AFTER
     max_age: Duration = _MAX_AGE
     fresh_for_accelerators: bool = Field(
         default=False,
@@ -279,7 +280,7 @@ _STOP_SERVERS_AFTER: Any = Field(
 class AfterLeavingModel(Model):
     """What follows when the provider says that somebody is no longer in a project."""
 
-    stop_servers_after: Duration = _STOP_SERVERS_AFTER
+    stop_servers_after: ShortDuration = _STOP_SERVERS_AFTER
 
 
 class SignInModel(Model):
@@ -357,7 +358,7 @@ class SignInModel(Model):
     def rules(self) -> SignInRules:
         """The rules on identities as the core knows them."""
         return SignInRules(
-            recheck=max(1, self.identity.recheck_after),
+            recheck=self.identity.recheck_after,
             max_age=self.identity.max_age,
             fresh_for_accelerators=self.identity.fresh_for_accelerators,
             stop_servers=self.after_sign_out == "stopServers",

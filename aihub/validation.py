@@ -33,6 +33,11 @@ _KINDS = {
     "model_attributes_type": "a map",
     "list_type": "a list",
 }
+_SECRETS = {"clientSecret", "client_secret", "secret"}
+_SECRET_HELP = (
+    "Remove it, and give the secret to the hub alone: AIHUB_CLIENT_SECRET_FILE names a file that holds it, or the key "
+    "clientSecret of the chart's hub.existingSecret. Make a new secret if others could read this file."
+)
 _TRUTHS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -177,6 +182,8 @@ class _Mismatch:
         known = _keys(self.path[:-1])
         key = str(self.path[-1]) if self.path else ""
         where = dotted(self.path[:-1]) or "the policy file"
+        if key in _SECRETS:
+            return "unknown-key", f"{key} does not belong into a file of rules", "", _SECRET_HELP
         near = nearest(key, known)
         return "unknown-key", f"{picture(key)} is no key of {where}", near, f"Known keys: {', '.join(known)}."
 
