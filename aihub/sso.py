@@ -47,6 +47,7 @@ from aihub.projects import Person
 from aihub.provider import (
     OidcClient,
     ProviderDown,
+    ProviderError,
     ProviderRefused,
     ProviderWrong,
     Tokens,
@@ -64,6 +65,9 @@ BROWSERS = 5
 
 LOGOUT_LIFE = 900.0
 """Seconds for which a logout token is remembered: longer than one can be used."""
+
+PROBE = 60.0
+"""Seconds between two looks at whether the provider is there."""
 
 SILENCE = 15.0
 """Seconds after a question without an answer during which nobody else waits for one."""
@@ -176,7 +180,9 @@ class ProviderSignIn(SignInMethod):
         self._stopping: set[asyncio.Task[None]] = set()
         self.used = Used()
         self.client: OidcClient | GitHubClient = self.make_client()
-        AIHub.instance().provider = self.client
+        aihub = AIHub.instance()
+        aihub.provider = self.client
+        aihub.followed["the sign-in provider"] = self.follow
 
     @abstractmethod
     def make_client(self) -> OidcClient | GitHubClient:
@@ -218,7 +224,7 @@ class ProviderSignIn(SignInMethod):
         `challenge` is that of PKCE, with S256. Raises ProviderDown, ProviderWrong.
         """
 
-    def end_session_endpoint(self) -> str:
+    async def end_session_endpoint(self) -> str:
         """Where browsers sign out of the provider; empty where it has no such place, or does not answer."""
         return ""
 
@@ -247,6 +253,18 @@ class ProviderSignIn(SignInMethod):
                 f"signIn.method {self.method} keeps tokens of the provider and needs a key to encrypt them: set "
                 f"{CRYPT_KEY} (the key cryptKey of the chart's Secret; `openssl rand -hex 32` makes one). {error}"
             ) from error
+
+    async def probe(self) -> None:
+        """Ask the provider whether it is there. Raises ProviderError."""
+
+    async def follow(self) -> None:
+        """Know how the provider does even while nobody signs in, for admins and metrics."""
+        while True:
+            try:
+                await self.probe()
+            except ProviderError as error:
+                self.log.warning("The provider is asked once a minute and gives no usable answer: %s", error)
+            await asyncio.sleep(PROBE)
 
     # --- signing in --------------------------------------------------------------------------------------------------
 
@@ -442,16 +460,23 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
         """A client of that provider."""
         return OidcClient(self.provider, secret_from(), clock=self.clock)
 
+    async def probe(self) -> None:
+        """By its discovery document."""
+        await self.client.probe(0)
+
     async def way(self, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:
         """By a discovery document that is seconds old: else somebody would be sent to a provider that hangs."""
         metadata = await self.client.probe(SILENCE)
         parameters = {"state": state, "nonce": nonce, "code_challenge": challenge, "code_challenge_method": "S256"}
         return authorization_url(metadata, self.provider, redirect_uri, parameters)
 
-    def end_session_endpoint(self) -> str:
+    async def end_session_endpoint(self) -> str:
         """As the provider announces it (OpenID Connect RP-Initiated Logout 1.0)."""
-        known = self.client.known()
-        return known.end_session_endpoint if known and self.client.down_since is None else ""
+        try:
+            return (await self.client.probe(SILENCE)).end_session_endpoint
+        except ProviderError as error:
+            self.log.warning("Nobody can be signed out at the provider now: %s", error)
+            return ""
 
     def check_sender(self, issuer: str, *, given: bool) -> None:
         """Raise SignInRefused when the answer says that it is another provider's (RFC 9207)."""

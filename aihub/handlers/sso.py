@@ -296,7 +296,7 @@ class SignOut(ProviderPage, LogoutHandler):
         if user is not None and self.method.sign_in.rules.stop_servers:
             self.method.stop_servers(self, user)
         self._jupyterhub_user = None
-        address = self.method.end_session_endpoint()
+        address = await self.method.end_session_endpoint()
         if user is None or not address:
             await self._show(at_provider=False)
             return
