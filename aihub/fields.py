@@ -70,10 +70,17 @@ DURATION_PATTERN = r"^(?=[0-9])([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def _duration(value: object) -> int:
+def _seconds(value: object) -> int:
     if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
         raise PydanticCustomError("duration", "must be a duration such as 30m, 2h or 1h30m")
     seconds = sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", value))
+    if seconds < 1:
+        raise PydanticCustomError("duration", "must be at least one second")
+    return seconds
+
+
+def _duration(value: object) -> int:
+    seconds = _seconds(value)
     if seconds < 60:
         raise PydanticCustomError("duration", "must be at least one minute")
     return seconds
@@ -84,6 +91,13 @@ Duration = Annotated[
     PlainValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "2h", "1h30m"]}),
 ]
+
+ShortDuration = Annotated[
+    int,
+    PlainValidator(_seconds),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "1h30m"]}),
+]
+"""A duration that may be shorter than a minute."""
 
 
 def matching(code: str, pattern: str, message: str, longest: int, examples: list[str]) -> GetPydanticSchema:
