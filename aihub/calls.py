@@ -27,6 +27,8 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from tornado.httpclient import HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPInputError
+from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from aihub.errors import AIHubError
@@ -189,14 +191,14 @@ class Http:
         except HTTPStreamClosedError:
             if taken.too_large:
                 raise _too_large(endpoint) from None
-            raise ProviderDown(endpoint, "the connection was closed before the answer") from None
+            raise ProviderDown(endpoint, "the connection ended without a whole answer") from None
         except ssl.SSLCertVerificationError as error:
             raise ProviderDown(endpoint, f"its certificate is not trusted: {error.verify_message}") from None
         except ssl.SSLError as error:
             raise ProviderDown(endpoint, f"TLS failed: {error.reason or 'no reason given'}") from None
         except OSError as error:
             raise ProviderDown(endpoint, error.strerror or type(error).__name__) from None
-        except (ValueError, KeyError):
+        except (HTTPInputError, UnsatisfiableReadError, ValueError, KeyError):
             raise ProviderWrong(endpoint, "its address or its answer is not HTTP") from None
 
     def _context(self, endpoint: str) -> ssl.SSLContext | None:

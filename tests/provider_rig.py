@@ -129,7 +129,8 @@ class Fault:
     """What an endpoint does instead of its work, `times` times (None: until it is taken away).
 
     Without a status the right answer comes, only later (`delay`, seconds). `size`: so many bytes of JSON; `chunked`:
-    without saying how many. `hang_up`: the connection ends without an answer. `drip`: seconds between single bytes.
+    without saying how many. `hang_up`: the connection ends without an answer, or after the bytes of `raw`. `drip`:
+    seconds between single bytes.
     """
 
     status: int | None = None
@@ -139,6 +140,7 @@ class Fault:
     size: int = 0
     chunked: bool = False
     hang_up: bool = False
+    raw: bytes = b""
     drip: float = 0.0
     times: int | None = None
 
@@ -609,7 +611,10 @@ class _Endpoint(tornado.web.RequestHandler):
         await asyncio.sleep(fault.delay)
         if fault.hang_up:
             assert self.request.connection is not None
-            self.request.connection.stream.close()  # type: ignore[attr-defined]
+            stream: tornado.iostream.IOStream = self.request.connection.detach()  # type: ignore[attr-defined]
+            if fault.raw:
+                await stream.write(fault.raw)
+            stream.close()
             raise tornado.web.Finish
         if fault.status is not None or fault.size or fault.body is not None or fault.drip:
             await self._answer(fault)
@@ -620,7 +625,8 @@ class _Endpoint(tornado.web.RequestHandler):
         self.set_header("Content-Type", "application/json")
         for name, value in fault.headers.items():
             self.set_header(name, value)
-        body = fault.body.encode() if isinstance(fault.body, str) else fault.body or b"{}"
+        body = fault.body.encode() if isinstance(fault.body, str) else fault.body
+        body = b"{}" if body is None else body
         if fault.size:
             body = b'{"padding": "' + b"x" * fault.size + b'"}'
         if not fault.chunked and not fault.drip:
@@ -730,7 +736,7 @@ class _Token(_Endpoint):
             written, _, key = base64.b64decode(pair).decode().partition(":")
             name, secret = unquote_plus(written), unquote_plus(key)
         client = self.rig.clients.get(name)
-        return name if client is not None and hmac.compare_digest(client.secret, secret) else None
+        return name if client is not None and client.secret == secret else None
 
 
 class _Userinfo(_Endpoint):
