@@ -167,6 +167,17 @@ class Asked:
     kept: Kept | None
 
 
+def _check_crypt_key(method: str) -> None:
+    """Raise CryptKeyError when nothing can be kept encrypted. The hub's own check names no way on."""
+    try:
+        crypto.CryptKeeper.instance().check_available()
+    except (crypto.EncryptionUnavailable, ValueError) as error:
+        raise CryptKeyError(
+            f"signIn.method {method} keeps tokens of the provider, and needs a key to encrypt them: set {CRYPT_KEY} "
+            f"(the key cryptKey of the chart's Secret; `openssl rand -hex 32` makes one). {error}"
+        ) from error
+
+
 class ProviderSignIn(SignInMethod):
     """What all providers share."""
 
@@ -174,6 +185,7 @@ class ProviderSignIn(SignInMethod):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        _check_crypt_key(self.method)
         self._sign_in = AIHub.instance().sign_in
         self._asking: dict[str, asyncio.Future[Asked]] = {}
         self._waited = -math.inf
@@ -244,15 +256,8 @@ class ProviderSignIn(SignInMethod):
         return [*sso.routes(), *super().get_handlers(app)]
 
     def check_allow_config(self) -> None:
-        """Raise SignInMethodError, or CryptKeyError when nothing can be kept encrypted, as the hub starts."""
+        """Raise SignInMethodError, as the hub starts; the stock checks ask for lists that the policy file has."""
         self.check_method()
-        try:
-            crypto.CryptKeeper.instance().check_available()
-        except crypto.EncryptionUnavailable as error:
-            raise CryptKeyError(
-                f"signIn.method {self.method} keeps tokens of the provider and needs a key to encrypt them: set "
-                f"{CRYPT_KEY} (the key cryptKey of the chart's Secret; `openssl rand -hex 32` makes one). {error}"
-            ) from error
 
     async def probe(self) -> None:
         """Ask the provider whether it is there. Raises ProviderError."""
@@ -433,7 +438,8 @@ def _request(user: Any, handler: Any) -> Request:
     """For whom the provider is asked: the browser of the person, a token, or a running server of theirs."""
     if handler is None:
         return Request.SERVER
-    if getattr(handler, "_jupyterhub_user", None) is not user:
+    of_another = getattr(handler, "_jupyterhub_user", None) is not user
+    if of_another:
         # An admin acts for somebody who is not there to sign in again; that counts within the age all the same.
         return Request.SERVER
     if not getattr(handler, "_token_authenticated", False):
