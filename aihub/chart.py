@@ -522,13 +522,14 @@ class PolicyCheckModel(Model):
 
 
 class TestsModel(Model):
-    """`helm test`: hub, pages, rights, storage, and a real start and stop."""
+    """`helm test`: hub, pages, rights, storage, the provider of sign-in, and a real start and stop."""
 
     enabled: bool = Field(default=True, title="Enabled", description="Whether there is something to test with.")
     user: str = Field(
         default="",
         title="User",
-        description="Who starts a server: one of aihub.signIn.people who is no admin; empty: nothing is started.",
+        description="Who starts a server: one of aihub.signIn.people who is no admin; empty: nothing is started. A "
+        "provider signs in nobody without a browser.",
     )
     project: str = Field(default="", title="Project", description="Empty: the person's only one.")
     image: str = Field(default="", title="Image", description="stream:tag; empty: the project's default.")

@@ -18,16 +18,29 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import BaseHandler, HTTPCookieProcessor, HTTPSHandler, Request, build_opener
 
 import click
 
 from aihub.chart import Settings
 from aihub.config import Loaded, load
+from aihub.identity import OidcProvider, Provider
 from aihub.passwords import USER_PASSWORD
 
-__all__ = ["Answer", "Failure", "Web", "account", "examine", "hub_lives", "pages_live", "rights", "start_and_stop"]
+__all__ = [
+    "Answer",
+    "Failure",
+    "Web",
+    "account",
+    "ask_provider",
+    "examine",
+    "hub_lives",
+    "pages_live",
+    "provider_page_lives",
+    "rights",
+    "start_and_stop",
+]
 
 TIMEOUT = 30.0
 """Seconds for one answer: the hub answers a start after 10, and keeps progress alive every 8."""
@@ -127,6 +140,47 @@ def pages_live(proxy: Web) -> str:
     if answer.status != 200 or b'name="password"' not in answer.body:
         raise Failure(f"{proxy.url}hub/login answers {answer.status}, without a sign-in form: read the proxy's log")
     return "the sign-in page comes through the proxy"
+
+
+def provider_page_lives(proxy: Web) -> str:
+    """The sign-in page of a provider comes through the proxy."""
+    answer = proxy.ask("hub/login")
+    if answer.status != 200 or b"oauth_login" not in answer.body:
+        raise Failure(
+            f"{proxy.url}hub/login answers {answer.status}, without a way to the provider: read the proxy's log"
+        )
+    return "the sign-in page comes through the proxy"
+
+
+def _discovery(web: Web, issuer: str) -> str:
+    """The discovery document of the provider that `web` reaches is that of `issuer`."""
+    path = ".well-known/openid-configuration"
+    answer = web.ask(path)
+    if answer.status != 200:
+        raise Failure(f"{web.url}{path} answers {answer.status}: compare aihub.signIn with the provider's address")
+    document = answer.json()
+    named = document.get("issuer") if isinstance(document, dict) else None
+    if named != issuer:
+        raise Failure(f"{web.url}{path} is of the issuer {named!r}, not {issuer!r}: write it as the provider does")
+    return f"{issuer} answers at {web.url}"
+
+
+def _github(web: Web) -> str:
+    """GitHub's API answers at `web`."""
+    answer = web.ask("meta")
+    if answer.status >= 500:
+        raise Failure(f"{web.url}meta answers {answer.status}")
+    return f"{web.url} answers"
+
+
+def ask_provider(known: Provider) -> str:
+    """The provider answers from where the hub calls it. Raises Failure."""
+    ca = Path(known.ca_file) if known.ca_file else None
+    if isinstance(known, OidcProvider):
+        public = urlsplit(known.issuer)
+        origin = known.internal_url or f"{public.scheme}://{public.netloc}"
+        return _discovery(Web(f"{origin.rstrip('/')}{public.path.rstrip('/')}/", ca=ca), known.issuer)
+    return _github(Web(f"{known.api_url}/", ca=ca))
 
 
 def rights(api: Web, namespaces: Iterable[str], *, nodes: bool) -> str:
@@ -296,16 +350,21 @@ def main(file: Path, policy: Path, address: str, user: str, timeout: int, **opti
         chosen = {key: value for key, value in options.items() if value}
         return start_and_stop(proxy, user, chosen, timeout, time.monotonic)
 
+    known = loaded.sign_in.provider
     checks = {
         "hub": lambda: hub_lives(hub),
-        "pages": lambda: pages_live(proxy),
+        "pages": lambda: pages_live(proxy) if known is None else provider_page_lives(proxy),
         "rights": lambda: rights(api, namespaces, nodes=settings.read_nodes),
         "storage": lambda: storage(api, namespaces[0], (classes.home, classes.shared), readable=settings.read_nodes),
     }
+    if known is not None:
+        checks["provider"] = lambda: ask_provider(known)
     if user:
         checks["start"] = start
     fine = examine(checks, click.echo)
-    if not user:
+    if known is not None:
+        click.echo("        sign-in, start: not tried, the provider signs in nobody without a browser")
+    elif not user:
         click.echo("        start: not tried, tests.user names nobody")
     sys.exit(not fine)
 

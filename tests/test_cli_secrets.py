@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from aihub.cli import main
 from aihub.cli_secrets import ALPHABET, SECRET_KEYS, manifest, new_secrets
 from aihub.passwords import ADMIN_PASSWORD, USER_PASSWORD, Passwords
 
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["secrets", *arguments])
+CLIENT_SECRET = "hunter2-Ünïcode"
 
 
-def printed(*arguments: str) -> dict[str, Any]:
-    result = run(*arguments)
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["secrets", *arguments], input=given)
+
+
+def printed(*arguments: str, given: str | None = None) -> dict[str, Any]:
+    result = run(*arguments, given=given)
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = yaml.safe_load(result.stdout)
     return found
@@ -53,9 +56,71 @@ def test_name_namespace_and_databases_are_those_that_were_given() -> None:
     urls = ["--hub-database-url", "postgresql+psycopg://a:p%40ss@db/hub", "--database-url", "postgresql://b:'\"@db/é"]
     found = printed("--name", "a.b-1", "--namespace", "course", *urls)
     assert found["metadata"] == {"name": "a.b-1", "namespace": "course"}
-    assert tuple(found["stringData"]) == SECRET_KEYS
+    assert tuple(found["stringData"]) == tuple(key for key in SECRET_KEYS if key != "clientSecret")
     assert found["stringData"]["hubDatabaseUrl"] == urls[1]
     assert found["stringData"]["databaseUrl"] == urls[3]
+
+
+# --- the provider's client -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["keycloak", "oidc", "github"])
+@pytest.mark.parametrize("text", [CLIENT_SECRET, f"{CLIENT_SECRET}\n", f" {CLIENT_SECRET}\r\n"], ids=repr)
+@pytest.mark.parametrize("place", ["file", "standard input"])
+def test_with_a_provider_there_is_its_clients_secret_and_no_password(
+    method: str, text: str, place: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "secret.txt"
+    path.write_text(text, encoding="utf-8", newline="")
+    where, given = (str(path), None) if place == "file" else ("-", text)
+    result = run("--method", method, "--client-secret", where, given=given)
+    data = yaml.safe_load(result.stdout)["stringData"]
+    assert tuple(data) == ("proxyToken", "cookieSecret", "cryptKey", "clientSecret")
+    assert data["clientSecret"] == CLIENT_SECRET
+    assert "assword" not in result.stdout.replace("# Passwords and keys", "")
+
+
+@pytest.mark.parametrize("method", ["keycloak", "oidc"])
+def test_a_public_client_has_an_empty_secret(method: str) -> None:
+    assert printed("--method", method, "--public-client")["stringData"]["clientSecret"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--method", "oidc"], "--client-secret is missing", id="none"),
+        pytest.param(["--method", "github", "--public-client"], "GitHub knows no public client", id="public GitHub"),
+        pytest.param(["--method", "oidc", "--public-client", "--client-secret", "-"], "no public client", id="both"),
+        pytest.param(["--client-secret", "-"], "goes with --method keycloak", id="without a provider"),
+        pytest.param(["--public-client"], "goes with --method keycloak", id="public without a provider"),
+        pytest.param(["--method", "saml"], "'saml' is not one of", id="no method"),
+        pytest.param(["--method", "oidc", "--client-secret", "/"], "no such text file", id="a folder"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: list[str], words: str) -> None:
+    result = run(*arguments, given="x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    "given", ["", "\n", "two\nlines", "a\x1b[2Jb", "s" * 4097, CLIENT_SECRET * 400], ids=lambda text: repr(text)[:9]
+)
+def test_what_can_be_no_secret_is_refused_and_not_shown(given: str) -> None:
+    result = run("--method", "oidc", "--client-secret", "-", given=given)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the file must hold one line" in result.stderr
+    assert CLIENT_SECRET not in result.stderr
+
+
+def test_a_secret_that_is_given_instead_of_a_file_is_not_shown() -> None:
+    result = run("--method", "oidc", "--client-secret", CLIENT_SECRET)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "give a file's name" in result.stderr
+    assert CLIENT_SECRET not in result.stderr
+
+
+# --- names and values ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 
 from aihub import selftest
-from aihub.selftest import Failure, Web, examine, hub_lives, pages_live, rights, sign_in, start_and_stop, storage
+from aihub.identity import GitHubProvider, OidcProvider
+from aihub.selftest import (
+    Failure,
+    Web,
+    ask_provider,
+    examine,
+    hub_lives,
+    pages_live,
+    provider_page_lives,
+    rights,
+    sign_in,
+    start_and_stop,
+    storage,
+)
 
 SERVER = "/hub/api/users/ada/servers/helm-test"
 
@@ -103,6 +116,73 @@ def test_the_sign_in_page(page: str, fine: bool, fake: Fake) -> None:
     else:
         with pytest.raises(Failure, match="without a sign-in form"):
             pages_live(Web(fake.url))
+
+
+# --- the provider of sign-in -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "fine"), [('<form action="/hub/oauth_login">', True), ('<input name="password">', False)]
+)
+def test_the_sign_in_page_of_a_provider(page: str, fine: bool, fake: Fake) -> None:
+    fake.answers["GET /hub/login"] = 200, page
+    if fine:
+        assert "sign-in page" in provider_page_lives(Web(fake.url))
+    else:
+        with pytest.raises(Failure, match="without a way to the provider"):
+            provider_page_lives(Web(fake.url))
+
+
+DISCOVERY = "GET /realms/school/.well-known/openid-configuration"
+
+
+def test_a_provider_that_answers(fake: Fake) -> None:
+    issuer = f"{fake.url}realms/school"
+    fake.answers[DISCOVERY] = 200, {"issuer": issuer}
+    assert ask_provider(OidcProvider(issuer, "aihub")) == f"{issuer} answers at {issuer}/"
+
+
+def test_the_provider_is_asked_where_the_hub_asks_it(fake: Fake) -> None:
+    issuer = "https://id.invalid/realms/school"
+    fake.answers[DISCOVERY] = 200, {"issuer": issuer}
+    known = OidcProvider(issuer, "aihub", internal_url=fake.url.rstrip("/"))
+    assert ask_provider(known) == f"{issuer} answers at {fake.url}realms/school/"
+
+
+def test_an_issuer_with_a_slash_keeps_it(fake: Fake) -> None:
+    fake.answers["GET /.well-known/openid-configuration"] = 200, {"issuer": fake.url}
+    assert fake.url in ask_provider(OidcProvider(fake.url, "aihub"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((404, {}), "answers 404: compare aihub.signIn"),
+        ((200, {"issuer": "https://other"}), "of the issuer 'https://other', not"),
+        ((200, ["issuer"]), "of the issuer None"),
+        ((200, "<h1>It works</h1>"), "no JSON"),
+    ],
+    ids=["missing", "another issuer", "a list", "a page"],
+)
+def test_a_provider_that_is_another(answer: tuple[int, Any], words: str, fake: Fake) -> None:
+    fake.answers[DISCOVERY] = answer
+    with pytest.raises(Failure, match=words):
+        ask_provider(OidcProvider(f"{fake.url}realms/school", "aihub"))
+
+
+@pytest.mark.parametrize("ca", ["", "/nowhere/ca.crt"], ids=["not there", "no CA file"])
+def test_a_provider_that_is_not_there(ca: str) -> None:
+    with pytest.raises(Failure, match="does not answer"):
+        ask_provider(OidcProvider("https://127.0.0.1:9/realms/school", "aihub", ca_file=ca))
+
+
+def test_github(fake: Fake) -> None:
+    known = GitHubProvider("aihub", api_url=f"{fake.url}api/v3")
+    fake.answers["GET /api/v3/meta"] = 403, {}
+    assert ask_provider(known) == f"{fake.url}api/v3/ answers"
+    fake.answers["GET /api/v3/meta"] = 503, {}
+    with pytest.raises(Failure, match="meta answers 503"):
+        ask_provider(known)
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
