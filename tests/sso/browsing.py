@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 from bs4 import BeautifulSoup
@@ -13,9 +12,15 @@ from tests.sso.realm import password
 
 
 def client(url: str) -> httpx.Client:
-    """A browser's cookies: Keycloak's are for safe addresses only, and one of this machine is one to browsers."""
-    jar = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https", "ws", "wss")))
-    return httpx.Client(base_url=url, cookies=jar, follow_redirects=True, timeout=60)
+    """Cookies as in a browser: Keycloak's are for safe addresses only, and to browsers one of this machine is safe."""
+    made = httpx.Client(base_url=url, follow_redirects=True, timeout=60)
+
+    def trust(response: httpx.Response) -> None:
+        for cookie in made.cookies.jar:
+            cookie.secure = False
+
+    made.event_hooks = {"response": [trust]}
+    return made
 
 
 @contextmanager

@@ -29,6 +29,7 @@ PARTS = ("conf", "lib", "providers", "themes")
 
 # As bin/kc.sh has it, but for a compiler and a collector that start faster, and with the process being Java itself,
 # which can be stopped and killed.
+_THREADS = "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory"
 _JVM = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
@@ -44,8 +45,7 @@ _JVM = (
     "-Duser.language=en",
     "-Duser.country=US",
     "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
-    "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
-    "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
+    f"-Djava.util.concurrent.ForkJoinPool.common.threadFactory={_THREADS}",
     "-Dpicocli.disable.closures=true",
     "-Dquarkus-log-max-startup-records=10000",
 )
