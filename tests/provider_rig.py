@@ -293,10 +293,10 @@ class HostileProvider:
 
         async def listen() -> None:
             server.add_sockets(self._sockets)
-            ready.set()
 
         self._loop = loop
         loop.run_until_complete(listen())
+        loop.call_soon(ready.set)
         loop.run_forever()
         server.stop()
 
