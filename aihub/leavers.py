@@ -26,7 +26,8 @@ __all__ = ["HubServer", "servers_of", "watch"]
 def watch(hub: Any) -> None:
     """Tell AIHub of the groups that the database of `hub` (JupyterHub's application) has, and of its servers."""
     aihub = AIHub.instance()
-    aihub.groups_seen(name for (name,) in hub.db.query(orm.Group.name))
+    # The hub never forgets a group: one that nobody is in any more makes no project.
+    aihub.groups_seen(name for (name,) in hub.db.query(orm.Group.name).filter(orm.Group.users.any()))
     aihub.guarded = servers_of(hub)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +15,12 @@ from aihub.app import AIHub
 from aihub.errors import Refusal
 from aihub.form import Readiness, Situation
 from aihub.language import Language
+from aihub.messages import Names
 from aihub.policy import ProjectChoices, choices_for
 from aihub.projects import Person, Role
 from aihub.scopes import READ_SCOPE
 
-__all__ = ["CONTENT_SECURITY_POLICY", "OwnHandler", "PageHandler", "choices_in", "situation", "teaches"]
+__all__ = ["CONTENT_SECURITY_POLICY", "OwnHandler", "PageHandler", "choices_in", "names_with", "situation", "teaches"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; "
@@ -37,6 +39,16 @@ def choices_in(aihub: AIHub, person: Person, project: str) -> ProjectChoices | N
         return None
     alone = replace(aihub.policy, projects={project: found})
     return next(iter(choices_for(alone, person, aihub.facts(person))), None)
+
+
+def names_with(aihub: AIHub, names: Names, projects: Collection[str], language: Language) -> Names:
+    """`names` with those of projects that the reader had a server in and has left: what they knew is no secret."""
+    left = [found for name in projects if name not in names.projects and (found := aihub.policy.projects.get(name))]
+    return replace(
+        names,
+        projects={**names.projects, **{each.name: language.text(each.display_name, each.name) for each in left}},
+        contacts={**names.contacts, **{each.name: language.text(each.contact) for each in left}},
+    )
 
 
 def teaches(choices: ProjectChoices, person: Person) -> bool:

@@ -11,7 +11,8 @@ from tornado import web
 
 from aihub import pages
 from aihub.app import Admission
-from aihub.handlers.base import PageHandler
+from aihub.errors import Reason
+from aihub.handlers.base import PageHandler, names_with
 from aihub.handlers.server_api import forget_server
 from aihub.idle import stops_at
 from aihub.ledger import ServerKey
@@ -29,7 +30,7 @@ class HomePage(PageHandler):
         """Show them."""
         user, now = self.current_user, datetime.now(UTC)
         choices = self.aihub.choices(self.reader)
-        names = names_of(choices, self.language)
+        names = names_with(self.aihub, names_of(choices, self.language), self._left(user), self.language)
         servers = [self._server(user, name, names) for name in self._names(user)]
         page = pages.home_page(
             user.name,
@@ -46,6 +47,13 @@ class HomePage(PageHandler):
     def _names(user: Any) -> list[str]:
         """The default server first, then every named one that there is."""
         return sorted({"", *user.orm_spawners})
+
+    def _left(self, user: Any) -> set[str]:
+        """The projects that the reader has left with a server in them."""
+        launched = [spawner.launched for spawner in user.spawners.values() if spawner.launched]
+        endings = [each for name in self._names(user) if (each := self.aihub.ending(ServerKey(user.name, name)))]
+        running = {each.entry.project for each in launched if each.left_at is not None}
+        return running | {each.project for each in endings if each.refusal.reason is Reason.PROJECT_LEFT}
 
     def _server(self, user: Any, name: str, names: Names) -> pages.ServerFacts:
         spawner = user.spawners.get(name)
