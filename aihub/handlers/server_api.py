@@ -20,7 +20,9 @@ from tornado import web
 
 from aihub import i18n
 from aihub.app import AIHub
+from aihub.config import SSO
 from aihub.errors import Reason, Refusal
+from aihub.identity import Outcome, SignInReason
 from aihub.messages import Names, names_of
 from aihub.names import server_name_problem
 from aihub.options import parse_options, shown
@@ -40,6 +42,28 @@ _PATCH_KEYS = {"name", *_START_KEYS}
 
 class OneStart(BaseHandler):
     """Starts of one server that cross each other, or a stop, end in an answer; the hub's own end in a 500."""
+
+    async def may_start(self, user: Any) -> bool:
+        """Ask the sign-in method about `user`, whose rights are those of this moment; False: they must sign in first.
+
+        The hub itself asks once in a request, and only after our own check has answered by what was known before.
+        """
+        if await self.refresh_auth(user, force=True) is not None:
+            return True
+        # Else an answer that is minutes old would count in the next requests, and lead back here from sign-in.
+        user._auth_refreshed = None  # noqa: SLF001  # the hub has no other way to say it
+        return False
+
+    def must_sign_in(self, user: Any) -> web.HTTPError:
+        """What is answered when a server may not start because `user` has to sign in again, or may not any more."""
+        aihub, say = AIHub.instance(), i18n.language_of(self.request).say
+        if aihub.sign_in.method in SSO and aihub.sign_in.access.admits(aihub.person(user)):
+            text, reason = say("{name} has to sign in again first.", name=user.name), Outcome.SIGN_IN_AGAIN.value
+        else:
+            text, reason = say("{name} may not sign in here any more.", name=user.name), SignInReason.NOT_ALLOWED.value
+        error = web.HTTPError(403, text)
+        error.headers = {"AIHub-Reason": reason}  # type: ignore[attr-defined]  # the hub sends them
+        return error
 
     async def spawn_single_user(
         self, user: Any, server_name: str = "", display_name: str = "", options: dict[str, Any] | None = None
@@ -66,6 +90,13 @@ _crossings: set[tuple[str, str]] = set()
 
 class ServerHandler(OneStart, UserServerAPIHandler):
     """Start, stop, make and change a server."""
+
+    async def prepare(self) -> None:
+        """Say, where a token is good and its owner has to sign in again, that this is why it opens nothing."""
+        await super().prepare()
+        token = self.get_token()
+        if self.current_user is None and token is not None and token.user is not None:
+            raise self.must_sign_in(self.find_user(token.user.name))
 
     def get_json_body(self) -> Any:
         """The request's body: an object, or None without one. Anything else is refused with `invalid-options`."""
@@ -123,6 +154,8 @@ class ServerHandler(OneStart, UserServerAPIHandler):
         if user is None:
             raise web.HTTPError(404)
         body = self.get_server_json_body()
+        if not await self.may_start(user):
+            raise self.must_sign_in(user)
         existed = server_name in user.orm_spawners
         if not await _starting(user, server_name):
             options = body["user_options"]

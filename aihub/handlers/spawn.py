@@ -15,12 +15,13 @@ from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_path_join
 from tornado import web
+from tornado.httputil import url_concat
 
 from aihub import pages
 from aihub.app import Ending
 from aihub.errors import Reason, Refusal
 from aihub.form import Refused, spawn_page
-from aihub.handlers.base import PageHandler, situation
+from aihub.handlers.base import PageHandler, names_with, situation
 from aihub.handlers.server_api import OneStart, end_server, forget_server
 from aihub.ledger import ServerKey
 from aihub.messages import Names, names_of
@@ -116,6 +117,27 @@ class StartPage(OneStart, PageHandler, SpawnHandler):
             parts += [user.escaped_name, server_name]
         return str(url_path_join(*(part for part in parts if part)))
 
+    async def prepare(self) -> None:
+        """Lead somebody whose sign-in has ended to sign in again."""
+        await super().prepare()
+        if self.request.method == "POST" and self._ended:
+            self.sign_in_first()
+
+    def check_xsrf_cookie(self) -> None:
+        """Not for somebody whose sign-in has just ended: the token is bound to it, and nothing is done for them."""
+        if not self._ended:
+            super().check_xsrf_cookie()
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the browser comes with a sign-in that does not hold any more."""
+        nobody = getattr(self, "_jupyterhub_user", self) is None
+        return nobody and self.get_token() is None and bool(self.get_cookie(self.hub.cookie_name))
+
+    def sign_in_first(self) -> None:
+        """Lead to sign-in, and from there back to this page."""
+        self.redirect(url_concat(self.get_login_url(), {"next": self.request.path}))
+
     @web.authenticated
     async def post(self, user_name: str | None = None, server_name: str = "", display_name: str = "") -> None:  # noqa: ARG002  # the hub's signature
         """Start what the form says, or show it again with the reason."""
@@ -124,6 +146,11 @@ class StartPage(OneStart, PageHandler, SpawnHandler):
     @needs_scope("servers")
     async def _start(self, user_name: str, server_name: str) -> None:
         user = self.user_named(user_name)
+        if not await self.may_start(user):
+            if user is not self.current_user:
+                raise self.must_sign_in(user)
+            self.sign_in_first()
+            return
         submitted = options_from_fields(self.fields())
         name = submitted.server_name or server_name
         refusal = _name_refusal(name) or self._state_refusal(user, name)
@@ -253,12 +280,14 @@ class ProgressPage(PageHandler):
             start=start,
             stages=stage_facts(spawner, failed=True) if spawner is not None and error is not None else (),
             log=[pages.LogLine(line) for line in ending.lines] if ending else [],
-            names=self._names(user),
+            names=self._names(user, ending),
         )
         await self.show("aihub/stopped.html", page, self.refuse(refusal))
 
-    def _names(self, user: Any) -> Names:
-        return names_of(self.aihub.choices(self.aihub.person(user)), self.language)
+    def _names(self, user: Any, ending: Ending | None = None) -> Names:
+        names = names_of(self.aihub.choices(self.aihub.person(user)), self.language)
+        left = [ending.project] if ending is not None and ending.refusal.reason is Reason.PROJECT_LEFT else []
+        return names_with(self.aihub, names, left, self.language)
 
     def _started(
         self, user: Any, name: str, spawner: LaunchMixin | None, ending: Ending | None = None
@@ -266,7 +295,7 @@ class ProgressPage(PageHandler):
         """What was asked for, as far as it is known."""
         whose = "" if user is self.current_user else user.name
         began = next(iter(spawner.progress_made.began.values()), None) if spawner and spawner.progress_made else None
-        names, admission = self._names(user), spawner.launched if spawner else None
+        names, admission = self._names(user, ending), spawner.launched if spawner else None
         if admission is not None:
             project, image, profile = admission.entry.project, admission.image, admission.profile
             plan_profile = self.aihub.policy.profiles.get(profile)
