@@ -23,6 +23,7 @@ from aihub.config import SHARED_PASSWORD, SSO, Loaded, SignIn
 from aihub.errors import Reason, Refusal, RefusedError
 from aihub.facts import Facts, Machine
 from aihub.findings import Finding
+from aihub.groupprojects import GroupWarning, with_group_projects
 from aihub.guard import Guard, Guarded
 from aihub.identities import Identities, IdentityState, ProviderState
 from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
@@ -186,14 +187,16 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         self._endings: dict[ServerKey, Ending] = {}
         self._lingering: dict[str, Entry] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.followed: dict[str, Callable[[], Awaitable[None]]] = {}
+        """What else never ends while the hub runs, by what it is; entered before `open`."""
         self.identities = Identities()
         self.provider: ProviderState | None = None
         """Whoever people sign in with; None where the policy file itself says who there is."""
         self.checks: tuple[Any, ...] = ()
         """The last checks of the provider (`aihub.live`)."""
         self._groups: frozenset[str] = frozenset()
-        self.group_warnings: tuple[str, ...] = ()
-        """What is wrong with groups that would make projects, for admins."""
+        self.group_warnings: tuple[GroupWarning, ...] = ()
+        """Groups that make no project though they have the form, for admins."""
         self.guarded: Callable[[], Iterable[Guarded]] = tuple
         """The servers whose people must belong to their projects, as the hub knows them."""
 
@@ -227,7 +230,8 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         await self.admissions.rebuild(rows, seen.entries, seen.claims, absent=seen.absent)
         # Nobody's spawner will say of these that they are gone.
         self._lingering.update({entry.id: entry for entry in seen.entries if entry.id not in adopted})
-        self._tasks.append(asyncio.create_task(self._keep_on("who left a project", self._guard)))
+        for what, follow in {"who left a project": self._guard, **self.followed}.items():
+            self._tasks.append(asyncio.create_task(self._keep_on(what, follow)))
 
     def admit_no_more(self) -> None:
         """The hub ends: no start is admitted from now on."""
@@ -248,7 +252,13 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     def _policy_changed(self) -> None:
         self._loaded_at = datetime.now(UTC)
-        self.site.configure(self.policy_file.loaded)
+        self._make_policy()
+
+    def _make_policy(self) -> None:
+        """The policy of the file with the projects that groups make; all else is told of it."""
+        loaded = self.policy_file.loaded
+        self._policy, self.group_warnings = with_group_projects(loaded.policy, loaded.group_patterns, self._groups)
+        self.site.configure(replace(loaded, policy=self._policy))
         self.ledger.room = self.site.room()
         self._unresolved = self.site.unresolved(self.policy)
 
@@ -279,16 +289,18 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
 
     def groups_seen(self, groups: Iterable[str]) -> None:
         """The provider, or the hub's database, knows these groups: some may make projects."""
-        known = self._groups.union(groups)
-        if known != self._groups:
-            self._groups = known
+        new = set(groups) - self._groups
+        self._groups |= new
+        patterns = self.policy_file.loaded.group_patterns
+        if any(pattern.word(group) is not None for group in new for pattern in patterns):
+            self._make_policy()
 
     # --- what is the case --------------------------------------------------------------------------------------------
 
     @property
     def policy(self) -> Policy:
-        """The last good policy."""
-        return self.policy_file.loaded.policy
+        """The last good policy, with the projects that groups make."""
+        return self._policy
 
     @property
     def sign_in(self) -> SignIn:
