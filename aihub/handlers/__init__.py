@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aihub.handlers import api, assets, home, launch, project, server_api, sign_in_status, spawn
+from aihub.handlers import api, assets, home, launch, people_api, project, server_api, sign_in_status, spawn
 
 __all__ = ["routes"]
 
 
 def routes() -> list[Any]:
     """Every route of AIHub, relative to the hub's base URL."""
-    parts = (api, assets, home, launch, project, server_api, sign_in_status, spawn)
+    parts = (api, assets, home, launch, people_api, project, server_api, sign_in_status, spawn)
     return [route for part in parts for route in part.routes()]

@@ -16,6 +16,8 @@ class LaunchPage(StartPage):
     """The start page as a link fills it in. It survives sign-in: the hub leads back to the whole address."""
 
     project = ""
+    # The form goes to the start page; here, its handler would take the project for somebody's name.
+    post = web.RequestHandler._unimplemented_method  # noqa: SLF001  # tornado's word for "no such method"
 
     @web.authenticated
     async def get(self, project: str = "", profile: str = "") -> None:
