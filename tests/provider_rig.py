@@ -19,34 +19,27 @@ What can go wrong is an attribute:
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import html
 import json
 import secrets
-import socket
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Self
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
+from typing import Any
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 import httpx
-import tornado.httpserver
-import tornado.httputil
-import tornado.iostream
-import tornado.netutil
 import tornado.web
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from aihub.identity import OidcProvider
 from aihub.provider import OidcClient, Tokens
+from tests.web_rig import Fault, RigEndpoint, Sent, WebRig
 
 __all__ = ["DROP", "Fault", "HostileProvider", "RigClient", "RigPerson", "Sent", "Signing"]
 
@@ -58,7 +51,7 @@ ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA",
 )  # fmt: skip
 
-type_of_key = RSAKey | ECKey | OKPKey
+AnyKey = RSAKey | ECKey | OKPKey
 
 
 class _Drop:
@@ -125,38 +118,6 @@ class Signing:
 
 
 @dataclass
-class Fault:
-    """What an endpoint does instead of its work, `times` times (None: until it is taken away).
-
-    Without a status the right answer comes, only later (`delay`, seconds). `size`: so many bytes of JSON; `chunked`:
-    without saying how many. `hang_up`: the connection ends without an answer, or after the bytes of `raw`. `drip`:
-    seconds between single bytes.
-    """
-
-    status: int | None = None
-    body: bytes | str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    size: int = 0
-    chunked: bool = False
-    hang_up: bool = False
-    raw: bytes = b""
-    drip: float = 0.0
-    times: int | None = None
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A request that reached the provider."""
-
-    endpoint: str
-    method: str
-    path: str
-    form: Mapping[str, str]
-    headers: Mapping[str, str]
-
-
-@dataclass
 class _Session:
     person: str
     client: str
@@ -174,7 +135,7 @@ class _Code:
 
 
 @cache
-def _pooled(number: int, algorithm: str) -> type_of_key:
+def _pooled(number: int, algorithm: str) -> AnyKey:
     """Keys are dear to make; every provider takes its own numbers of the pool."""
     del number
     if algorithm.startswith("ES"):
@@ -192,7 +153,7 @@ _FOREIGN = 1_000_000
 _next_key = iter(range(_FOREIGN))
 
 
-class HostileProvider:
+class HostileProvider(WebRig):
     """The provider; a context manager that starts and stops its server.
 
     `issuer` may be an address that is not its own: then what it publishes is there, and only `address` reaches it
@@ -200,15 +161,8 @@ class HostileProvider:
     """
 
     def __init__(self, issuer: str = "", *, tls: tuple[str, str] | None = None) -> None:
-        self._tls = tls
-        self._port = 0
-        self._sockets = tornado.netutil.bind_sockets(0, "127.0.0.1", family=socket.AF_INET)
-        self._port = self._sockets[0].getsockname()[1]
-        self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self._port}"
+        super().__init__(tls=tls)
         self.issuer = issuer or f"{self.address}{REALM}"
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._server: tornado.httpserver.HTTPServer | None = None
 
         self.people: dict[str, RigPerson] = {}
         self.clients: dict[str, RigClient] = {}
@@ -216,8 +170,6 @@ class HostileProvider:
         self._codes: dict[str, _Code] = {}
         self._access: dict[str, str] = {}
 
-        self.sent: list[Sent] = []
-        self.faults: dict[str, Fault] = {}
         self.discovery: Changes = {}
         self.id_claims: Changes = {}
         self.access_claims: Changes = {}
@@ -259,58 +211,7 @@ class HostileProvider:
         """What a policy file that names this provider comes to."""
         return OidcProvider(issuer=self.issuer, client_id=client_id, **values)
 
-    # --- the server
-
-    def start(self) -> None:
-        """Listen, on the same port as before."""
-        if not self._sockets:
-            self._sockets = tornado.netutil.bind_sockets(self._port, "127.0.0.1", family=socket.AF_INET)
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
-        self._thread.start()
-        assert ready.wait(10)
-
-    def stop(self) -> None:
-        """Refuse connections; nothing that is known is lost."""
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
-            self._loop = self._thread = None
-            self._sockets = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _run(self, ready: threading.Event) -> None:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        ssl_options = {"certfile": self._tls[0], "keyfile": self._tls[1]} if self._tls else None
-        server = tornado.httpserver.HTTPServer(self._application(), ssl_options=ssl_options)
-
-        async def listen() -> None:
-            server.add_sockets(self._sockets)
-
-        self._loop = loop
-        loop.run_until_complete(listen())
-        loop.call_soon(ready.set)
-        loop.run_forever()
-        server.stop()
-
-        async def leave() -> None:
-            await server.close_all_connections()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        loop.run_until_complete(leave())
-        loop.close()
-
-    def _application(self) -> tornado.web.Application:
+    def application(self) -> tornado.web.Application:
         protocol = f"{urlsplit(self.issuer).path.rstrip('/')}/protocol/openid-connect"
         discovery = f"{urlsplit(self.issuer).path.rstrip('/')}/.well-known/openid-configuration"
         handlers: list[tuple[str, type[_Endpoint]]] = [
@@ -363,7 +264,7 @@ class HostileProvider:
         self.key_number = next(_next_key)
         self.published = [*(before if keep_old or not publish else []), *([self.key_number] if publish else [])]
 
-    def _key(self, number: int, family: str) -> type_of_key:
+    def _key(self, number: int, family: str) -> AnyKey:
         return _pooled(number, _family(family))
 
     def sign(self, claims: Mapping[str, Any], signing: Signing | None = None, **header: Any) -> str:
@@ -374,7 +275,7 @@ class HostileProvider:
         body = json.dumps(claims).encode()
         written = changed(right, signing.header)
         if signing.algorithm == "none":
-            return f"{_b64(json.dumps(written).encode())}.{_b64(body)}."
+            return f"{b64(json.dumps(written).encode())}.{b64(body)}."
         if signing.algorithm.startswith("HS"):
             return _signed_by_public_key(written, body, own)
         key = _pooled(_FOREIGN, _family(signing.algorithm)) if signing.foreign else own
@@ -462,7 +363,7 @@ class HostileProvider:
         self, name: str, redirect_uri: str, verifier: str, *, nonce: str | None = None, client_id: str = "aihub"
     ) -> str:
         """A code as the browser would bring it."""
-        challenge = _b64(hashlib.sha256(verifier.encode()).digest())
+        challenge = b64(hashlib.sha256(verifier.encode()).digest())
         return self.issue_code(name, client_id, redirect_uri, challenge, nonce)
 
     def issue_code(self, name: str, client_id: str, redirect_uri: str, challenge: str, nonce: str | None) -> str:
@@ -478,10 +379,6 @@ class HostileProvider:
         for key in ended:
             self.sessions[key].ended = True
         return ended
-
-    def count(self, endpoint: str) -> int:
-        """How many requests reached an endpoint."""
-        return Counter(each.endpoint for each in self.sent)[endpoint]
 
     # --- driving it
 
@@ -506,7 +403,7 @@ class HostileProvider:
         code = self._codes.pop(form.get("code", ""), None)
         if code is None or code.redirect_uri != form.get("redirect_uri"):
             return "invalid_grant"
-        challenge = _b64(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
+        challenge = b64(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         if (self.pkce_required or code.challenge) and code.challenge != challenge:
             return "invalid_grant"
         session = self.sessions[code.session]
@@ -562,21 +459,21 @@ class HostileProvider:
         return self.sessions[key] if key is not None and self._lives(self.sessions[key]) else None
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _compact(header: Mapping[str, Any], body: bytes, algorithm: str, key: type_of_key) -> str:
+def _compact(header: Mapping[str, Any], body: bytes, algorithm: str, key: AnyKey) -> str:
     """`header` and `body` signed with `key` by `algorithm`, whatever the header says."""
     model = jws.JWSRegistry.algorithms[algorithm]
-    signed = f"{_b64(json.dumps(header).encode())}.{_b64(body)}"
-    return f"{signed}.{_b64(model.sign(signed.encode(), key))}"
+    signed = f"{b64(json.dumps(header).encode())}.{b64(body)}"
+    return f"{signed}.{b64(model.sign(signed.encode(), key))}"
 
 
-def _signed_by_public_key(header: Mapping[str, Any], body: bytes, key: type_of_key) -> str:
-    signed = f"{_b64(json.dumps(header).encode())}.{_b64(body)}"
+def _signed_by_public_key(header: Mapping[str, Any], body: bytes, key: AnyKey) -> str:
+    signed = f"{b64(json.dumps(header).encode())}.{b64(body)}"
     public = key.as_pem(private=False)
-    return f"{signed}.{_b64(hmac.new(public, signed.encode(), hashlib.sha256).digest())}"
+    return f"{signed}.{b64(hmac.new(public, signed.encode(), hashlib.sha256).digest())}"
 
 
 def _spoiled(token: str) -> str:
@@ -585,84 +482,25 @@ def _spoiled(token: str) -> str:
     return f"{head}.{signature[:5]}{other}{signature[6:]}"
 
 
-class _Endpoint(tornado.web.RequestHandler):
-    """Takes down what came, and does what a fault says instead of its work."""
-
-    endpoint = ""
+class _Endpoint(RigEndpoint):
     rig: HostileProvider
 
-    def initialize(self, rig: HostileProvider) -> None:
-        self.rig = rig
-
-    async def prepare(self) -> None:
-        form = dict(parse_qsl(self.request.body.decode(), keep_blank_values=True))
-        headers = {name.lower(): value for name, value in self.request.headers.items()}
-        asked = Sent(self.endpoint, self.request.method or "", self.request.uri or "", form, headers)
-        self.rig.sent.append(asked)
-        fault = self.rig.faults.get(self.endpoint)
-        if fault is not None:
-            await self._do(fault)
-
-    async def _do(self, fault: Fault) -> None:
-        if fault.times is not None:
-            fault.times -= 1
-            if fault.times <= 0:
-                self.rig.faults.pop(self.endpoint, None)
-        await asyncio.sleep(fault.delay)
-        if fault.hang_up:
-            assert self.request.connection is not None
-            stream: tornado.iostream.IOStream = self.request.connection.detach()  # type: ignore[attr-defined]
-            if fault.raw:
-                await stream.write(fault.raw)
-            stream.close()
-            raise tornado.web.Finish
-        if fault.status is not None or fault.size or fault.body is not None or fault.drip:
-            await self._answer(fault)
-            raise tornado.web.Finish
-
-    async def _answer(self, fault: Fault) -> None:
-        self.set_status(fault.status or 200)
-        self.set_header("Content-Type", "application/json")
-        for name, value in fault.headers.items():
-            self.set_header(name, value)
-        body = fault.body.encode() if isinstance(fault.body, str) else fault.body
-        body = b"{}" if body is None else body
-        if fault.size:
-            body = b'{"padding": "' + b"x" * fault.size + b'"}'
-        if not fault.chunked and not fault.drip:
-            self.finish(body)
-            return
-        step = 1 if fault.drip else 65536
-        try:
-            for start in range(0, len(body), step):
-                self.write(body[start : start + step])
-                await self.flush()
-                await asyncio.sleep(fault.drip)
-            self.finish()
-        except tornado.iostream.StreamClosedError:
-            pass  # the caller has had enough, which is what it is tested for
-
-    def _json(self, document: Any, status: int = 200) -> None:
-        self.set_status(status)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(document))
-
     def _error(self, code: str, status: int, words: str = "") -> None:
-        self._json({"error": code, "error_description": words or code.replace("_", " ")}, status)
+        self.json({"error": code, "error_description": words or code.replace("_", " ")}, status)
 
 
 class _Discovery(_Endpoint):
     endpoint = "discovery"
 
     def get(self) -> None:
-        self._json(self.rig.metadata())
+        self.json(self.rig.metadata())
 
 
 class _Keys(_Endpoint):
     endpoint = "keys"
 
     def get(self) -> None:
-        self._json(self.rig.jwks())
+        self.json(self.rig.jwks())
 
 
 class _Authorize(_Endpoint):
@@ -727,7 +565,7 @@ class _Token(_Endpoint):
         if isinstance(answer, str):
             self._error(answer, 400)
         else:
-            self._json(answer)
+            self.json(answer)
 
     def _client(self, form: Mapping[str, str]) -> str | None:
         name, secret = form.get("client_id", ""), form.get("client_secret", "")
@@ -749,7 +587,7 @@ class _Userinfo(_Endpoint):
             self.set_header("WWW-Authenticate", 'Bearer realm="school", error="invalid_token"')
             self._error("invalid_token", 401)
             return
-        self._json(changed(self.rig.claims_of(session.person, session.client), self.rig.userinfo_claims))
+        self.json(changed(self.rig.claims_of(session.person, session.client), self.rig.userinfo_claims))
 
 
 class _EndSession(_Endpoint):
