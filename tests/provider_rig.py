@@ -41,7 +41,7 @@ from aihub.identity import OidcProvider
 from aihub.provider import OidcClient, Tokens
 from tests.web_rig import Fault, RigEndpoint, Sent, WebRig
 
-__all__ = ["DROP", "Fault", "HostileProvider", "RigClient", "RigPerson", "Sent", "Signing"]
+__all__ = ["DROP", "PERSON_COOKIE", "Fault", "HostileProvider", "RigClient", "RigPerson", "Sent", "Signing", "b64"]
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 REALM = "/realms/school"
