@@ -182,9 +182,9 @@ class GitHubRig(WebRig):
         for number, (organization, slugs) in enumerate(account.teams.items(), 100):
             for slug in slugs:
                 example = copy.deepcopy(EXAMPLES["team-full-items"]["value"][0])
-                # The example lacks what its own schema requires.
+                # The example lacks two keys that its own schema requires.
                 example["organization"] |= {"login": organization, "id": number, "archived_at": None}
-                yield {**example, "slug": slug, "name": slug.title()}
+                yield {**example, "slug": slug, "name": slug.title(), "type": "organization"}
 
 
 def _oauth_error(code: str, words: str) -> dict[str, str]:
