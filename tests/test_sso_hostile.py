@@ -1,0 +1,815 @@
+"""A hostile provider, and hostile browsers, on a real hub: each is refused with a page that says why, and gets nothing.
+
+Nothing is: no session, no user of the hub, no name that belongs to somebody from now on, no word in the log that is
+worth anything. What may be believed of a token or a claim is told in tests/test_tokens.py and tests/test_claims.py;
+here it is that no way leads around it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+from bs4 import BeautifulSoup
+from tornado.web import create_signed_value
+
+from aihub.calls import Http
+from aihub.handlers.sso import PATIENCE, STATUS, Trip
+from aihub.identity import SignInReason
+from tests.provider_rig import DROP, Fault, HostileProvider, Signing
+from tests.sso_hub import HubInProcess
+
+pytestmark = pytest.mark.local
+
+SECRET = "the-secret-of-the-client"
+POLICY = """
+imageStreams:
+  plain: {{tags: {{"1": {{requirements: []}}}}}}
+profiles:
+  small: {{cpu: 1, memory: 1Gi}}
+projects:
+  lab:
+    members: {{groups: [/courses/ml101/students]}}
+    images: {{offer: [plain], default: "plain:1"}}
+    profiles: {{offer: [small], default: small}}
+signIn:
+  method: keycloak
+  keycloak: {{issuer: "{issuer}", clientId: aihub}}
+  allowed: {{groups: [/courses/**]}}
+  admins: {{groups: [/staff/hub-admins]}}
+"""
+SESSION_COOKIES = {"jupyterhub-hub-login", "jupyterhub-session-id"}
+
+WRONG, DOWN, TOKEN, CLAIMS, NAME = (
+    SignInReason.PROVIDER_WRONG,
+    SignInReason.PROVIDER_DOWN,
+    SignInReason.TOKEN_REFUSED,
+    SignInReason.CLAIMS_UNUSABLE,
+    SignInReason.NAME_UNUSABLE,
+)
+MISSING, USED = SignInReason.STATE_MISSING, SignInReason.STATE_USED
+
+
+@dataclass
+class Scene:
+    """The provider, the hub, and what is refused between them."""
+
+    rig: HostileProvider
+    hub: HubInProcess
+    browsers: list[httpx.Client]
+    before: tuple[list[str], list[str]]
+    logged: int
+
+    def browser(self) -> httpx.Client:
+        self.browsers.append(httpx.Client(timeout=30))
+        return self.browsers[-1]
+
+    def sign_in(self, name: str = "mallory", browser: httpx.Client | None = None, query: str = "") -> httpx.Response:
+        """What somebody whom the provider knows ends up with, after the whole round trip."""
+        return self.rig.sign_in(browser or self.browser(), f"{self.hub.url}/oauth_login{query}", name)
+
+    def way_back(self, name: str, browser: httpx.Client, query: str = "") -> str:
+        """The address with which the provider sends that browser back to the hub; it has not been opened yet."""
+        browser.cookies.set("rig-person", name, domain="127.0.0.1")
+        there = browser.get(f"{self.hub.url}/oauth_login{query}")
+        assert there.status_code == 302, there.text
+        back = browser.get(there.headers["Location"])
+        assert back.headers["Location"].startswith(self.hub.callback)
+        return str(back.headers["Location"])
+
+    def log(self) -> str:
+        """What was logged since the test began."""
+        return "\n".join(self.hub.log.lines[self.logged :])
+
+    def assert_refused(self, answer: httpx.Response, *reasons: SignInReason, by: httpx.Client | None = None) -> None:
+        """A page that says why; and whoever it was, by the browser made last, has nothing."""
+        browser = by or self.browsers[-1]
+        page = BeautifulSoup(answer.text, "html.parser")
+        reason = page.select_one("section[role=alert] code")
+        assert reason is not None, (answer.status_code, answer.text)
+        assert reason.text in {each.value for each in reasons}, self.log()
+        assert answer.status_code == STATUS.get(SignInReason(reason.text), 403)
+        assert page.title is not None
+        assert page.title.text.startswith("Error: ")
+        assert page.select("a.btn, button.btn"), "there is no way on"
+        assert not SESSION_COOKIES & {*browser.cookies}
+        assert browser.get(f"{self.hub.url}/home").headers["Location"].startswith("/hub/login")
+        assert browser.get(f"{self.hub.url}/api/user").status_code == 403
+        assert (self.hub.users(), self.hub.bound()) == self.before
+        self.assert_nothing_told(answer)
+
+    def assert_nothing_told(self, *answers: httpx.Response) -> None:
+        """Neither the log nor a page has a token, a code, a verifier or the client's secret; and nothing broke."""
+        worth = {SECRET}
+        for sent in self.rig.sent:
+            worth |= {value for key, value in sent.form.items() if key in {"code", "code_verifier", "refresh_token"}}
+        for answer in answers:
+            query = parse_qs(urlsplit(str(answer.url)).query)
+            worth |= {value for key in ("code", "state") for value in query.get(key, ()) if len(value) > 8}
+        for text in (self.log(), *(answer.text for answer in answers)):
+            assert not [each for each in worth if each in text]
+            # Tokens are long, and begin like this: {"
+            assert not re.search(r"eyJ[\w-]{8,}\.", text)
+            assert "refresh-" not in text
+        assert "Traceback" not in self.log()
+        assert "Uncaught" not in self.log()
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[HostileProvider]:
+    with HostileProvider() as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def hub(provider: HostileProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubInProcess]:
+    folder = tmp_path_factory.mktemp("hub")
+    policy = folder / "policy.yaml"
+    policy.write_text(POLICY.format(issuer=provider.issuer))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIHUB_CLIENT_SECRET", SECRET)
+        with HubInProcess(folder, policy) as running:
+            provider.add_client("aihub", SECRET, [running.callback])
+            provider.add_person("mallory", groups=["/courses/ml101/students"], email="mallory@example.org")
+            yield running
+
+
+CHANGES = ("discovery", "id_claims", "access_claims", "userinfo_claims", "logout_claims", "token_answer", "callback")
+
+
+@pytest.fixture
+def scene(provider: HostileProvider, hub: HubInProcess) -> Iterator[Scene]:
+    hub.forget_provider()
+    for changes in CHANGES:
+        setattr(provider, changes, {})
+    provider.faults.clear()
+    provider.sent.clear()
+    provider.signing, provider.more_keys, provider.published = Signing(), [], None
+    made = Scene(provider, hub, [], (hub.users(), hub.bound()), len(hub.log.lines))
+    yield made
+    for browser in made.browsers:
+        browser.close()
+
+
+def test_the_provider_is_right_until_a_test_says_otherwise(scene: Scene) -> None:
+    answer = scene.sign_in("ada")
+    assert (answer.status_code, answer.url.path) == (200, "/hub/home")
+    assert "ada" in scene.hub.users()
+    scene.assert_nothing_told(answer)
+
+
+# --- what the provider's tokens say ----------------------------------------------------------------------------------
+
+
+def later(seconds: float) -> Callable[[float], float]:
+    return lambda moment: moment + seconds
+
+
+TOKENS: dict[str, dict[str, Any]] = {
+    "issuer of another": {"id_claims": {"iss": "https://evil.example.org"}},
+    "issuer missing": {"id_claims": {"iss": DROP}},
+    "for another client": {"id_claims": {"aud": "other"}},
+    "for others too, by nobody": {"id_claims": {"aud": ["aihub", "other"], "azp": DROP}},
+    "made for another client": {"id_claims": {"azp": "other"}},
+    "nonce of another": {"id_claims": {"nonce": "another"}},
+    "nonce missing": {"id_claims": {"nonce": DROP}},
+    "nonce a list": {"id_claims": {"nonce": lambda nonce: [nonce]}},
+    "too old": {"id_claims": {"exp": later(-3600)}},
+    "never too old": {"id_claims": {"exp": DROP}},
+    "not yet": {"id_claims": {"nbf": lambda _: time.time() + 600}},
+    "from the future": {"id_claims": {"iat": later(600)}},
+    "of nobody": {"id_claims": {"sub": DROP}},
+    "of a number": {"id_claims": {"sub": 7}},
+    "a logout token": {"id_claims": {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}},
+    "an access token by its kind": {"id_claims": {"typ": "Bearer"}},
+    "alg none": {"signing": Signing("none")},
+    "alg none, once signed": {"signing": Signing(header={"alg": "none"})},
+    "alg HS256 by the public key": {"signing": Signing("HS256")},
+    "alg of another family": {"signing": Signing(header={"alg": "ES256"})},
+    "alg missing": {"signing": Signing(header={"alg": DROP})},
+    "signed by a stranger": {"signing": Signing(foreign=True)},
+    "signature spoilt": {"signing": Signing(spoil=True)},
+    "key of a stranger": {"signing": Signing(header={"kid": "unheard-of"})},
+    "key brought along": {"signing": Signing(foreign=True, header={"jwk": {"kty": "RSA"}})},
+    "key elsewhere": {"signing": Signing(foreign=True, header={"jku": "https://evil.example.org/keys"})},
+    "certificate brought along": {"signing": Signing(foreign=True, header={"x5c": ["MII"]})},
+    "critical header": {"signing": Signing(header={"crit": ["exp"]})},
+    "kind of another": {"signing": Signing(header={"typ": "logout+jwt"})},
+    "no token": {"token_answer": {"id_token": "no.token"}},
+    "token of two parts": {"token_answer": {"id_token": lambda token: token.rpartition(".")[0]}},
+    "token without signature": {"token_answer": {"id_token": lambda token: token.rpartition(".")[0] + "."}},
+    "access token for ID token": {"token_answer": {"id_token": lambda _: ACCESS_TOKEN}},
+}
+ACCESS_TOKEN = "put in by the test"
+
+
+def set_up(rig: HostileProvider, wrong: dict[str, Any]) -> None:
+    for name, value in wrong.items():
+        setattr(rig, name, value)
+
+
+@pytest.mark.parametrize("wrong", TOKENS.values(), ids=TOKENS)
+def test_a_token_that_proves_nothing(scene: Scene, wrong: dict[str, Any]) -> None:
+    set_up(scene.rig, wrong)
+    if wrong.get("token_answer", {}).get("id_token") is TOKENS["access token for ID token"]["token_answer"]["id_token"]:
+        scene.rig.token_answer = {"id_token": scene.rig.access_token("mallory")}
+    scene.assert_refused(scene.sign_in(), TOKEN)
+
+
+def test_a_token_that_was_for_another_sign_in(scene: Scene) -> None:
+    """The ID token of one round trip in the answer of another: of the same person, good in itself."""
+    taken: list[str] = []
+
+    def keep(token: str) -> str:
+        taken.append(token)
+        return "no.token"
+
+    scene.rig.token_answer = {"id_token": keep}
+    scene.assert_refused(scene.sign_in(), TOKEN)
+    scene.rig.token_answer = {"id_token": taken[0]}
+    scene.assert_refused(scene.sign_in(), TOKEN)
+    assert "nonce" in scene.log()
+
+
+def test_a_token_too_large_to_be_one(scene: Scene) -> None:
+    scene.rig.id_claims = {"padding": "x" * 70_000}
+    scene.assert_refused(scene.sign_in(), TOKEN, WRONG)
+
+
+# --- what the provider says of somebody ------------------------------------------------------------------------------
+
+PEOPLE: dict[str, tuple[SignInReason, dict[str, Any]]] = {
+    "groups a string": (CLAIMS, {"groups": "/courses/ml101/students"}),
+    "groups a number": (CLAIMS, {"groups": 7}),
+    "groups null": (CLAIMS, {"groups": None}),
+    "groups an object": (CLAIMS, {"groups": {"/courses/ml101/students": True}}),
+    "groups nested": (CLAIMS, {"groups": [["/courses/ml101/students"]]}),
+    "groups of objects": (CLAIMS, {"groups": [{"path": "/courses/ml101/students"}]}),
+    "groups with nothing": (CLAIMS, {"groups": ["/courses/ml101/students", ""]}),
+    "groups with a line break": (CLAIMS, {"groups": ["/courses/ml101/students\n"]}),
+    "groups like roles": (CLAIMS, {"groups": ["role:hub-admin"]}),
+    "3,000 groups": (CLAIMS, {"groups": [f"/courses/{n}" for n in range(3_000)]}),
+    "subject a list": (TOKEN, {"sub": ["sub-mallory"]}),
+    "session a number": (CLAIMS, {"sid": 7}),
+    "name missing": (NAME, {"preferred_username": DROP}),
+    "name empty": (NAME, {"preferred_username": ""}),
+    "name a number": (NAME, {"preferred_username": 7}),
+    "name a list": (NAME, {"preferred_username": ["mallory"]}),
+    "name a way up": (NAME, {"preferred_username": ".."}),
+    "name a way down": (NAME, {"preferred_username": "mallory/../ada"}),
+    "name with a space": (NAME, {"preferred_username": " mallory"}),
+    "name with a break": (NAME, {"preferred_username": "mallory\nada"}),
+    "name with nothing in it": (NAME, {"preferred_username": "ada\u200b"}),
+    "name half a character": (NAME, {"preferred_username": "\ud800"}),
+    "name too long": (NAME, {"preferred_username": "m" * 256}),
+    "name with markup is somebody else": (SignInReason.NOT_ALLOWED, {"preferred_username": "<b>", "groups": []}),
+    "groups nobody knows": (SignInReason.NOT_ALLOWED, {"groups": ["/course/ml101", "courses/ml101", "**"]}),
+}
+
+
+@pytest.mark.parametrize(("reason", "said"), PEOPLE.values(), ids=PEOPLE)
+def test_claims_that_say_nothing_good(scene: Scene, reason: SignInReason, said: dict[str, Any]) -> None:
+    scene.rig.id_claims = said
+    if DROP in said.values():
+        scene.rig.userinfo_claims = said
+    answer = scene.sign_in()
+    scene.assert_refused(answer, reason)
+    assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (CLAIMS, {"groups": "/courses/ml101/students"}),
+        (CLAIMS, {"groups": [f"/courses/{number}" for number in range(10_000)]}),
+        (CLAIMS, {"sub": "sub-ada"}),
+        (CLAIMS, {"sub": DROP}),
+        (SignInReason.NOT_ALLOWED, {"groups": DROP}),
+        (SignInReason.NOT_ALLOWED, {"groups": []}),
+    ],
+    ids=["string", "10,000", "of another", "of nobody", "missing", "none"],
+)
+def test_what_userinfo_says_is_not_believed_more(scene: Scene, reason: SignInReason, said: dict[str, Any]) -> None:
+    scene.rig.id_claims, scene.rig.userinfo_claims = {"groups": DROP}, said
+    scene.assert_refused(scene.sign_in(), reason)
+    assert scene.rig.count("userinfo") == 1
+
+
+@pytest.mark.parametrize("name", ["ada", "ADA", "Ada"])
+def test_the_name_of_somebody_else_is_not_given_away(scene: Scene, name: str) -> None:
+    assert scene.sign_in("ada").url.path == "/hub/home"
+    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.rig.id_claims = {"preferred_username": name}
+    answer = scene.sign_in("mallory", scene.browser())
+    scene.assert_refused(answer, SignInReason.NAME_TAKEN)
+    assert "audit:" in scene.log()
+
+
+@pytest.mark.parametrize("looks", ["аda", "ａda", "adа"])
+def test_a_name_that_only_looks_like_another_is_another(scene: Scene, looks: str) -> None:
+    assert scene.sign_in("ada").url.path == "/hub/home"
+    scene.rig.add_person(looks, groups=["/courses/ml101/students"])
+    scene.rig.id_claims = {"preferred_username": looks, "sub": f"sub-{looks}"}
+    browser = scene.browser()
+    assert scene.sign_in("mallory", browser).url.path == "/hub/home"
+    assert looks in scene.hub.users()
+    assert browser.get(f"{scene.hub.url}/api/user").json()["name"] == looks
+
+
+# --- how the provider answers ----------------------------------------------------------------------------------------
+
+HTML = Fault(200, "<!doctype html><title>Please wait</title>", {"Content-Type": "text/html"})
+FAULTS: dict[str, tuple[tuple[SignInReason, ...], Fault]] = {
+    "500": ((DOWN,), Fault(500)),
+    "502 in HTML": ((DOWN,), Fault(502, "<h1>Bad gateway</h1>", {"Content-Type": "text/html"})),
+    "503 with a time": ((DOWN,), Fault(503, headers={"Retry-After": "7"})),
+    "429": ((DOWN,), Fault(429, headers={"Retry-After": "soon"})),
+    "nothing": ((DOWN,), Fault(hang_up=True)),
+    "redirect": ((WRONG,), Fault(302, headers={"Location": "/realms/school/other"})),
+    "redirect elsewhere": ((WRONG,), Fault(307, headers={"Location": "https://evil.example.org/"})),
+    "HTML": ((WRONG,), HTML),
+    "no JSON": ((WRONG,), Fault(body="{")),
+    "a list": ((WRONG,), Fault(body="[]")),
+    "null": ((WRONG,), Fault(body="null")),
+    "nothing in it": ((WRONG,), Fault(body="{}")),
+    "deep": ((WRONG,), Fault(body="[" * 100_000)),
+    "not UTF-8": ((WRONG,), Fault(body=b"\xff\xfe{}")),
+    "not found": ((WRONG,), Fault(404)),
+    "huge": ((WRONG,), Fault(size=3 << 20)),
+    "huge, in pieces": ((WRONG,), Fault(size=3 << 20, chunked=True)),
+    "huge, at once": ((WRONG,), Fault(500, size=9 << 20)),
+}
+
+
+@pytest.mark.parametrize("endpoint", ["discovery", "keys", "token", "userinfo"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_answer_that_is_none(scene: Scene, endpoint: str, fault: str) -> None:
+    if endpoint == "userinfo":
+        scene.rig.id_claims = {"groups": DROP}
+    reasons, done = FAULTS[fault]
+    scene.rig.faults[endpoint] = done
+    answer = scene.sign_in()
+    # Who answers `{}` for userinfo has not said about whom.
+    scene.assert_refused(answer, *reasons, *((CLAIMS,) if (endpoint, fault) == ("userinfo", "nothing in it") else ()))
+    assert answer.url.path == ("/hub/oauth_login" if endpoint == "discovery" else "/hub/oauth_callback")
+    if answer.status_code == 503:
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("endpoint", ["discovery", "keys", "token", "userinfo"])
+@pytest.mark.parametrize("slow", ["first byte", "every byte"])
+def test_an_answer_that_takes_too_long(scene: Scene, endpoint: str, slow: str) -> None:
+    scene.hub.forget_provider(Http(connect=1, total=1))
+    scene.rig.id_claims = {"groups": DROP} if endpoint == "userinfo" else {}
+    scene.rig.faults[endpoint] = Fault(delay=5) if slow == "first byte" else Fault(size=1000, drip=0.2)
+    begin = time.monotonic()
+    answer = scene.sign_in()
+    assert time.monotonic() - begin < 4
+    scene.assert_refused(answer, DOWN)
+
+
+def test_the_hub_answers_others_while_the_provider_does_not(scene: Scene) -> None:
+    ada = scene.browser()
+    assert scene.sign_in("ada", ada).url.path == "/hub/home"
+    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.rig.faults["token"] = Fault(500)
+    scene.assert_refused(scene.sign_in("mallory", scene.browser()), DOWN)
+    assert ada.get(f"{scene.hub.url}/home").status_code == 200
+    del scene.rig.faults["token"]
+    assert scene.sign_in("teacher", scene.browser()).status_code == 200
+
+
+DISCOVERY: dict[str, dict[str, Any]] = {
+    "issuer of another": {"issuer": "https://evil.example.org"},
+    "issuer with a slash": {"issuer": lambda issuer: f"{issuer}/"},
+    "issuer missing": {"issuer": DROP},
+    "issuer a list": {"issuer": lambda issuer: [issuer]},
+    "token endpoint missing": {"token_endpoint": DROP},
+    "token endpoint plain": {"token_endpoint": "http://evil.example.org/token"},
+    "token endpoint a file": {"token_endpoint": "file:///etc/passwd"},
+    "token endpoint with a name in it": {"token_endpoint": lambda address: address.replace("//", "//evil@")},
+    "authorization endpoint missing": {"authorization_endpoint": DROP},
+    "authorization endpoint a script": {"authorization_endpoint": "javascript:alert(1)"},
+    "authorization endpoint plain": {"authorization_endpoint": "http://evil.example.org/auth"},
+    "authorization endpoint of two lines": {"authorization_endpoint": lambda address: f"{address}\r\nSet-Cookie: a=b"},
+    "keys missing": {"jwks_uri": DROP},
+    "keys a number": {"jwks_uri": 7},
+    "keys plain": {"jwks_uri": "http://evil.example.org/keys"},
+    "userinfo plain": {"userinfo_endpoint": "http://evil.example.org/userinfo"},
+}
+
+
+@pytest.mark.parametrize("changes", DISCOVERY.values(), ids=DISCOVERY)
+def test_a_document_of_another_provider(scene: Scene, changes: dict[str, Any]) -> None:
+    scene.rig.discovery = changes
+    answer = scene.sign_in()
+    scene.assert_refused(answer, WRONG)
+    assert answer.url.path == "/hub/oauth_login"
+    assert scene.rig.count("authorize") == 0
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ['{"keys": []}', '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', '{"keys": {}}', '{"keys": [7, null, "x"]}'],
+)
+def test_keys_that_are_none(scene: Scene, keys: str) -> None:
+    scene.rig.faults["keys"] = Fault(body=keys)
+    scene.assert_refused(scene.sign_in(), WRONG)
+
+
+ANSWERS: dict[str, tuple[SignInReason, dict[str, Any]]] = {
+    "no ID token": (WRONG, {"id_token": DROP}),
+    "an empty ID token": (WRONG, {"id_token": ""}),
+    "an ID token in a list": (WRONG, {"id_token": lambda token: [token]}),
+    "an ID token with a line break": (WRONG, {"id_token": lambda token: f"{token}\r\nX: y"}),
+    "no access token": (WRONG, {"access_token": DROP}),
+    "an access token in an object": (WRONG, {"access_token": {"token": "x"}}),
+    "a token of another type": (WRONG, {"token_type": "mac"}),
+    "a token of no type": (WRONG, {"token_type": DROP}),
+}
+
+
+@pytest.mark.parametrize(("reason", "changes"), ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_without_tokens(scene: Scene, reason: SignInReason, changes: dict[str, Any]) -> None:
+    scene.rig.token_answer = changes
+    scene.assert_refused(scene.sign_in(), reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (USED, "invalid_grant"),
+        (WRONG, "invalid_client"),
+        (WRONG, "unauthorized_client"),
+        (WRONG, "<script>alert(1)</script>"),
+        (WRONG, 7),
+        (DOWN, "temporarily_unavailable"),
+    ],
+)
+def test_a_code_that_is_refused(scene: Scene, reason: SignInReason, error: object) -> None:
+    words = f"no client with the secret {SECRET}\nGET / <script>"
+    body = json.dumps({"error": error, "error_description": words})
+    scene.rig.faults["token"] = Fault(400, body)
+    answer = scene.sign_in()
+    scene.assert_refused(answer, reason)
+    assert "<script>alert" not in answer.text
+    assert "<script>" not in scene.log()
+
+
+def test_a_provider_that_repeats_what_it_was_sent(scene: Scene) -> None:
+    """Not even in the error's own code."""
+    scene.rig.faults["token"] = Fault(401, json.dumps({"error": SECRET.replace("-", "_"), "error_description": SECRET}))
+    scene.assert_refused(scene.sign_in(), WRONG)
+
+
+def test_somebody_whom_the_provider_has_just_disabled(scene: Scene) -> None:
+    browser = scene.browser()
+    back = scene.way_back("mallory", browser)
+    scene.rig.people["mallory"].enabled = False
+    try:
+        scene.assert_refused(browser.get(back), USED)
+    finally:
+        scene.rig.people["mallory"].enabled = True
+
+
+# --- what browsers bring back ----------------------------------------------------------------------------------------
+
+
+def with_query(address: str, **changes: Any) -> str:
+    """`address` with other parameters: None leaves one out, a list gives one several times."""
+    query: dict[str, Any] = {**parse_qs(urlsplit(address).query), **changes}
+    kept = {name: value for name, value in query.items() if value is not None}
+    return f"{address.partition('?')[0]}?{urlencode(kept, doseq=True)}"
+
+
+def state_of(address: str) -> str:
+    return parse_qs(urlsplit(address).query)["state"][0]
+
+
+def trip_cookie(browser: httpx.Client) -> tuple[str, str]:
+    return next((name, value) for name, value in browser.cookies.items() if name.startswith("aihub-sign-in-"))
+
+
+def put(browser: httpx.Client, name: str, value: str) -> None:
+    browser.cookies.set(name, value, domain="127.0.0.1", path="/hub/oauth_callback")
+
+
+def test_an_answer_without_a_try(scene: Scene) -> None:
+    for query in ("", "?code=a&state=b", "?state=", "?code=a", "?error=access_denied&state=b", f"?state={'s' * 5000}"):
+        scene.assert_refused(scene.browser().get(f"{scene.hub.callback}{query}"), MISSING)
+    assert scene.rig.count("token") == 0
+
+
+def test_an_answer_is_good_once(scene: Scene) -> None:
+    browser = scene.browser()
+    back = scene.way_back("ada", browser)
+    kept = trip_cookie(browser)
+    assert browser.get(back).headers["Location"] == "/hub/home"
+    scene.before = scene.hub.users(), scene.hub.bound()
+    exchanged = scene.rig.count("token")
+    thief = scene.browser()
+    put(thief, *kept)
+    scene.assert_refused(thief.get(back), USED)
+    assert scene.rig.count("token") == exchanged
+
+
+def test_a_refused_answer_is_used_up_too(scene: Scene) -> None:
+    browser = scene.browser()
+    back = scene.way_back("mallory", browser)
+    kept = trip_cookie(browser)
+    scene.rig.id_claims = {"nonce": DROP}
+    scene.assert_refused(browser.get(back), TOKEN)
+    scene.rig.id_claims = {}
+    put(browser, *kept)
+    scene.assert_refused(browser.get(back), USED)
+
+
+def test_the_answer_of_somebody_else_signs_nobody_in(scene: Scene) -> None:
+    """Login CSRF: a stranger's way back, code and state, opened in the victim's browser."""
+    stranger, victim = scene.browser(), scene.browser()
+    back = scene.way_back("mallory", stranger)
+    scene.way_back("ada", victim)
+    scene.assert_refused(victim.get(back), MISSING, by=victim)
+    assert scene.rig.count("token") == 0
+
+
+@pytest.mark.parametrize("pkce", [True, False], ids=["by PKCE", "by the nonce"])
+def test_the_code_of_somebody_else_is_worth_nothing(scene: Scene, pkce: bool) -> None:
+    """Code injection: a stolen code put into a try of one's own. Without PKCE at the provider the nonce tells."""
+    thief, victim = scene.browser(), scene.browser()
+    stolen = parse_qs(urlsplit(scene.way_back("ada", victim)).query)["code"][0]
+    if not pkce:
+        scene.rig.pkce_required = False
+        stolen = scene.rig.issue_code("ada", "aihub", scene.hub.callback, "", "the nonce of ada's own try")
+    try:
+        back = with_query(scene.way_back("mallory", thief), code=stolen)
+        scene.assert_refused(thief.get(back), USED if pkce else TOKEN, by=thief)
+    finally:
+        scene.rig.pkce_required = True
+
+
+def test_the_code_of_another_client_is_worth_nothing(scene: Scene) -> None:
+    browser = scene.browser()
+    scene.rig.add_client("other", "other-secret", [scene.hub.callback])
+    code = scene.rig.code_for("mallory", scene.hub.callback, "v" * 43, client_id="other")
+    scene.assert_refused(browser.get(with_query(scene.way_back("mallory", browser), code=code)), USED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        (WRONG, {"code": None}),
+        (WRONG, {"code": ""}),
+        (WRONG, {"code": ["one", "two"]}),
+        (USED, {"code": "guess"}),
+        (USED, {"code": "x" * 20_000}),
+        (USED, {"code": "a\r\nb"}),
+        (USED, {"code": b"\xff"}),
+        (MISSING, {"state": None}),
+        (MISSING, {"state": ""}),
+        (MISSING, {"state": "guess"}),
+        (MISSING, {"state": b"\xff\xfe"}),
+        (MISSING, {"state": ["one", "two"]}),
+        (TOKEN, {"iss": "https://evil.example.org"}),
+        (TOKEN, {"iss": ""}),
+        (TOKEN, {"iss": None}),
+        (SignInReason.CANCELLED, {"error": "access_denied"}),
+        (SignInReason.CANCELLED, {"error": "access_denied", "code": None}),
+        (SignInReason.CANCELLED, {"error": "login_required", "code": None}),
+        (DOWN, {"error": "server_error", "code": None}),
+        (DOWN, {"error": "temporarily_unavailable", "code": None}),
+        (WRONG, {"error": "unauthorized_client", "code": None}),
+        (WRONG, {"error": "<script>alert(1)</script>", "error_description": "<script>alert(2)</script>"}),
+        (WRONG, {"error": ["access_denied", "server_error"]}),
+        (WRONG, {"error": ""}),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_an_answer_that_was_changed(scene: Scene, reason: SignInReason, changes: dict[str, Any]) -> None:
+    browser = scene.browser()
+    answer = browser.get(with_query(scene.way_back("mallory", browser), **changes))
+    scene.assert_refused(answer, reason)
+    assert "<script>alert" not in answer.text
+    assert "alert(" not in scene.log()
+    assert scene.rig.count("token") == (1 if reason is USED else 0)
+
+
+def test_an_answer_of_two_issuers(scene: Scene) -> None:
+    browser = scene.browser()
+    back = scene.way_back("mallory", browser)
+    two = with_query(back, iss=[scene.rig.issuer, "https://evil.example.org"])
+    scene.assert_refused(browser.get(two), TOKEN)
+    assert scene.rig.count("token") == 0
+
+
+def test_a_provider_that_promises_no_issuer_may_leave_it_out_but_not_lie(scene: Scene) -> None:
+    scene.rig.discovery = {"authorization_response_iss_parameter_supported": DROP}
+    scene.rig.callback = {"iss": "https://evil.example.org"}
+    scene.assert_refused(scene.sign_in(), TOKEN)
+    scene.rig.callback = {"iss": DROP}
+    assert scene.sign_in("ada", scene.browser()).url.path == "/hub/home"
+
+
+def test_the_cookie_of_another_try(scene: Scene) -> None:
+    browser = scene.browser()
+    first = scene.way_back("mallory", browser)
+    name, value = trip_cookie(browser)
+    browser.cookies.clear()
+    second = scene.way_back("mallory", browser)
+    other, _ = trip_cookie(browser)
+    assert name != other
+    browser.cookies.delete(other)
+    put(browser, other, value)
+    scene.assert_refused(browser.get(second), MISSING)
+    put(browser, name, f"{value[:-4]}beef")
+    scene.assert_refused(browser.get(first), MISSING)
+    assert scene.rig.count("token") == 0
+
+
+def signed_trip(hub: HubInProcess, trip: Trip, *, key: bytes | None = None) -> str:
+    value = create_signed_value(key or hub.app.cookie_secret, trip.cookie, json.dumps(asdict(trip)))
+    return value.decode()
+
+
+def test_a_try_has_an_end(scene: Scene) -> None:
+    browser = scene.browser()
+    now = time.time()
+    for at, reason in ((now - PATIENCE - 1, USED), (now - PATIENCE + 60, WRONG)):
+        trip = Trip.begin(scene.hub.callback, "", at)
+        put(browser, trip.cookie, signed_trip(scene.hub, trip))
+        query = urlencode({"state": trip.state, "iss": scene.rig.issuer})
+        scene.assert_refused(browser.get(f"{scene.hub.callback}?{query}"), reason)
+
+
+def test_a_try_is_signed_by_this_hub(scene: Scene) -> None:
+    browser = scene.browser()
+    trip = Trip.begin(scene.hub.callback, "", time.time())
+    put(browser, trip.cookie, signed_trip(scene.hub, trip, key=b"of another hub" * 4))
+    scene.assert_refused(browser.get(f"{scene.hub.callback}?state={trip.state}&code=a"), MISSING)
+
+
+def test_what_a_browser_takes_along_is_for_the_way_back_only(scene: Scene) -> None:
+    answer = scene.browser().get(f"{scene.hub.url}/oauth_login")
+    cookie = next(line for line in answer.headers.get_list("set-cookie") if line.startswith("aihub-sign-in-"))
+    assert {"HttpOnly", "Path=/hub/oauth_callback", "SameSite=Lax", f"Max-Age={PATIENCE}"} <= {*cookie.split("; ")}
+
+
+def test_a_browser_has_a_few_tries_at_a_time(scene: Scene) -> None:
+    browser = scene.browser()
+    for _ in range(12):
+        browser.get(f"{scene.hub.url}/oauth_login")
+        # httpx sends the cookies of a path to that path alone, as browsers do; the hub clears what it sees.
+    back = scene.way_back("ada", browser)
+    assert browser.get(back).headers["Location"] == "/hub/home"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("page", ["oauth_callback", "oauth_login", "login"])
+def test_nothing_but_a_get_leads_in(scene: Scene, method: str, page: str) -> None:
+    browser = scene.browser()
+    back = scene.way_back("mallory", browser)
+    address = back if page == "oauth_callback" else f"{scene.hub.url}/{page}"
+    answer = browser.request(method, address, data={"username": "ada", "password": "x"})
+    assert answer.status_code in {403, 405}
+    assert not SESSION_COOKIES & {*browser.cookies}
+    assert (scene.hub.users(), scene.hub.bound()) == scene.before
+    assert scene.rig.count("token") == 0
+
+
+def test_a_refused_answer_leaves_who_is_signed_in_as_they_are(scene: Scene) -> None:
+    browser = scene.browser()
+    assert scene.sign_in("ada", browser).url.path == "/hub/home"
+    scene.rig.id_claims = {"aud": "other"}
+    answer = scene.sign_in("teacher", browser)
+    assert answer.status_code == STATUS[TOKEN]
+    assert browser.get(f"{scene.hub.url}/api/user").json()["name"] == "ada"
+
+
+def test_a_second_sign_in_is_the_second_person_alone(scene: Scene) -> None:
+    browser = scene.browser()
+    scene.sign_in("ada", browser)
+    scene.sign_in("teacher", browser)
+    said = browser.get(f"{scene.hub.url}/api/user").json()
+    assert (said["name"], said["groups"], said["admin"]) == ("teacher", ["/courses/ml101/staff"], False)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example.org/",
+        "//evil.example.org/",
+        "/\\evil.example.org",
+        "\\\\evil.example.org",
+        "///evil.example.org",
+        "javascript:alert(1)",
+        "/hub/../../evil",
+        "http://127.0.0.1:1/",
+        "/\t/evil.example.org",
+        "/%0d%0aSet-Cookie:x=y",
+    ],
+)
+def test_no_way_back_leads_out_of_the_hub(scene: Scene, wanted: str) -> None:
+    browser = scene.browser()
+    answer = browser.get(scene.way_back("ada", browser, f"?{urlencode({'next': wanted})}"))
+    assert answer.status_code == 302
+    there = httpx.URL(scene.hub.callback).join(answer.headers["Location"])
+    assert (there.scheme, there.netloc) == ("http", f"127.0.0.1:{scene.hub.port}".encode())
+    assert "evil" not in there.netloc.decode()
+
+
+def test_rights_are_those_of_this_answer(scene: Scene) -> None:
+    """Who was an admin is none after a sign-in whose groups do not say so."""
+    scene.rig.people["root"].groups = ["/staff/hub-admins"]
+    browser = scene.browser()
+    scene.sign_in("root", browser)
+    assert browser.get(f"{scene.hub.url}/api/user").json()["admin"] is True
+    scene.rig.id_claims = {"groups": ["/courses/ml101/students"]}
+    scene.sign_in("root", browser)
+    assert browser.get(f"{scene.hub.url}/api/user").json()["admin"] is False
+
+
+# --- the provider's word that somebody left --------------------------------------------------------------------------
+
+LOGOUTS: dict[str, tuple[dict[str, Any], Signing | None]] = {
+    "issuer of another": ({"iss": "https://evil.example.org"}, None),
+    "for another client": ({"aud": "other"}, None),
+    "no event": ({"events": DROP}, None),
+    "another event": ({"events": {"http://schemas.openid.net/event/other": {}}}, None),
+    "with a nonce": ({"nonce": "n"}, None),
+    "of nobody": ({"sub": DROP, "sid": DROP}, None),
+    "too old": ({"exp": later(-3600), "iat": later(-3600)}, None),
+    "from the future": ({"iat": later(600)}, None),
+    "without an id": ({"jti": DROP}, None),
+    "alg none": ({}, Signing("none")),
+    "HS256 by the public key": ({}, Signing("HS256")),
+    "signed by a stranger": ({}, Signing(foreign=True)),
+    "signature spoilt": ({}, Signing(spoil=True)),
+}
+
+
+def left(scene: Scene, token: str) -> httpx.Response:
+    return scene.rig.send_logout(token, f"{scene.hub.url}/aihub/back-channel-logout")
+
+
+@pytest.mark.parametrize(("changes", "signing"), LOGOUTS.values(), ids=LOGOUTS)
+def test_a_logout_that_the_provider_did_not_send(
+    scene: Scene, changes: dict[str, Any], signing: Signing | None
+) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.rig.logout_claims = changes
+    answer = left(scene, scene.rig.logout_token(name="ada", signing=signing))
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+    scene.assert_nothing_told(answer)
+
+
+def test_what_is_no_logout_token(scene: Scene) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    for token in ("", "x", "a.b.c", "x" * 100_000, scene.rig.id_token("ada"), scene.rig.access_token("ada")):
+        assert left(scene, token).status_code == 400
+    assert httpx.get(f"{scene.hub.url}/aihub/back-channel-logout").status_code == 405
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+
+
+def test_a_logout_counts_once(scene: Scene) -> None:
+    ada, teacher = scene.browser(), scene.browser()
+    scene.sign_in("ada", ada)
+    scene.sign_in("teacher", teacher)
+    token = scene.rig.logout_token(name="ada")
+    assert left(scene, token).status_code == 200
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
+    assert teacher.get(f"{scene.hub.url}/api/user").status_code == 200
+    scene.sign_in("ada", ada)
+    assert left(scene, token).status_code == 400
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+
+
+def test_a_stranger_signs_nobody_out_by_a_session_of_their_own(scene: Scene) -> None:
+    """Somebody who is not let in, and is called like ada, ends only what is theirs."""
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.rig.id_claims = {"preferred_username": "ada", "groups": []}
+    scene.assert_refused(scene.sign_in("nobody", scene.browser()), SignInReason.NOT_ALLOWED)
+    session = next(reversed(scene.rig.sessions))
+    assert left(scene, scene.rig.logout_token(session=session)).status_code == 200
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+
+
+def test_a_logout_that_cannot_be_checked_is_not_done(scene: Scene) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.hub.forget_provider()
+    scene.rig.faults["keys"] = Fault(500)
+    assert left(scene, scene.rig.logout_token(name="ada")).status_code == 503
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
