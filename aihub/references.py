@@ -404,7 +404,7 @@ def _group_projects(checker: Checker) -> None:
         frames[key] = own
     used = {each.template for each in patterns.values()}
     for name in checker.templates:
-        if checker.whole and name not in used:
+        if checker.whole and name not in used and used <= checker.templates.keys():
             message = f"nothing is made with the template {name}"
             checker.warn(("projectTemplates", name), "no-effect", message, "Name it in groupProjects, or remove it.")
 

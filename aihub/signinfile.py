@@ -352,7 +352,7 @@ class SignInModel(Model):
         """Who may sign in through the provider: members of GitHub's organizations are among the groups."""
         organizations = self.github.organizations if self.github and self.method == "github" else []
         allowed = self.allowed.membership(everybody=self.allowed.anyone)
-        groups = _each_once((*allowed.groups, *organizations))
+        groups = _each_once((*allowed.groups, *(each.lower() for each in organizations)))
         return Access(Membership(groups, allowed.users, allowed.everybody), self.admins.membership())
 
     def rules(self) -> SignInRules:

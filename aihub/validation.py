@@ -230,6 +230,7 @@ class _Mismatch:
 _OWN = {
     "address",
     "control-character",
+    "date",
     "duration",
     "empty",
     "environment",
@@ -243,6 +244,7 @@ _OWN = {
     "quantity",
     "requirement",
     "resource-key",
+    "scope",
 }
 
 

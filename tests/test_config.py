@@ -21,8 +21,9 @@ from aihub.catalog import StartAdapter, TagState
 from aihub.config import SHARED_PASSWORD, ClusterSettings, Loaded, Persona, attempt, load, schema
 from aihub.errors import PolicyFileError, QuantityError
 from aihub.facts import Machine, Pool, Taint
-from aihub.findings import Finding, Severity
 from aihub.fields import QUANTITY_PATTERN
+from aihub.findings import Finding, Severity
+from aihub.groupprojects import GroupProblem, with_group_projects
 from aihub.policyfile import PolicyDocument
 from aihub.positions import read_document
 from aihub.projects import IdleRules, Membership, Person
@@ -279,6 +280,36 @@ def test_who_is_listed_depends_on_the_method(read: Callable[..., Loaded]) -> Non
     assert list(read(BASE, f"signIn: {{{people}}}").sign_in.listed) == ["ada"]
 
 
+def test_groups_that_make_projects_come_with_the_settings_of_their_template(
+    read: Callable[..., Loaded], tmp_path: Path
+) -> None:
+    (tmp_path / "starter").mkdir()
+    rest = "{kind: course, storage: {shared: {from: starter}, datasets: {d: {path: data}}}, quota: {project: {cpu: 4}}}"
+    loaded = read(
+        BASE, template(rest).replace('"/c/<project>"', '"/c/<project>", "displayName": {"en": "C <project>"}')
+    )
+    assert loaded.findings == ()
+    assert list(loaded.policy.projects) == ["p1"]
+    policy, warnings = with_group_projects(loaded.policy, loaded.group_patterns, ["/c/ml", "/c/p1"])
+    made = policy.projects["ml"]
+    assert (made.kind, made.images.ids) == ("course", ("py",))
+    assert dict(made.quota) == {"cpu": 4}
+    assert made.display_name.in_language("en") == "C ml"
+    assert made.storage.shared is not None
+    assert made.storage.shared.source == str(tmp_path / "starter")
+    assert made.storage.datasets["d"].path == str(tmp_path / "data")
+    assert (made.members.groups, made.instructors.groups) == (("/c/ml",), ())
+    assert [(each.group, each.problem) for each in warnings] == [("/c/p1", GroupProblem.NAME_TAKEN)]
+
+
+def test_projects_that_groups_make_share_the_namespace_of_users(read: Callable[..., Loaded]) -> None:
+    own = "home: {scope: project}\nprojects: {p1: {namespace: p1}}\ncluster: {namespaces: perProject}"
+    loaded = read(BASE, own, grouped())
+    assert loaded.findings == ()
+    policy, _ = with_group_projects(loaded.policy, loaded.group_patterns, ["/c/ml"])
+    assert (policy.projects["ml"].namespace, policy.projects["p1"].namespace) == (None, "p1")
+
+
 def test_image_stream_files_are_read_and_their_oddities_are_warnings(tmp_path: Path) -> None:
     (tmp_path / "streams").mkdir()
     (tmp_path / "streams" / "r.yaml").write_text(
@@ -356,6 +387,24 @@ def p2(rest: str) -> str:
         **yaml.safe_load(rest),
     }
     return json.dumps({"projects": {"p2": keys}})
+
+
+def grouped(more: Any = None, **keys: Any) -> str:
+    """Groups that make projects, with `keys` and more entries, and the template that they name."""
+    courses = {"members": "/c/<project>", "template": "course", **keys}
+    settings = {"images": {"offer": ["py"]}, "profiles": {"offer": ["small"]}}
+    return json.dumps({"groupProjects": {"courses": courses, **(more or {})}, "projectTemplates": {"course": settings}})
+
+
+COURSE = "projectTemplates.course"
+LABS = {"members": "/labs/<project>", "template": "course"}
+
+
+def template(rest: str, **keys: Any) -> str:
+    """A template that differs from a good one in `rest`, and groups with `keys` that make projects with it."""
+    document = json.loads(grouped(**keys))
+    document["projectTemplates"]["course"].update(yaml.safe_load(rest))
+    return json.dumps(document)
 
 
 def placed(rest: str) -> str:
@@ -814,6 +863,86 @@ MEANING = [
     case(p2("{profiles: {}}"), "offers-nothing", "projects.p2.profiles.offer", "", "warning"),
     case(p2("{archived: true, members: {}, images: {}, profiles: {}}"), "", "", name="an archived project is quiet"),
     case(p2("{idle: {stopAfter: 2h, maxAge: 1h}}"), "idle-order", "projects.p2.idle.maxAge", "", "warning"),
+    case(grouped(), "", "", name="groups that make projects"),
+    case(grouped(template="coarse"), "unknown-template", "groupProjects.courses.template", "course"),
+    case(grouped(members="/c/students"), "name", "groupProjects.courses.members", name="no mark in a group"),
+    case(grouped(members="/<project>/<project>"), "name", "groupProjects.courses.members", name="two marks"),
+    case(grouped(members="/*/<project>"), "name", "groupProjects.courses.members", name="wildcard beside a mark"),
+    case(grouped(name="Lab-<project>"), "name", "groupProjects.courses.name", name="no name of a project"),
+    case(grouped(instructors="/c/<project>"), "same-group", "groupProjects.courses.instructors"),
+    case(
+        grouped(instructors="/c/<project>-staff"),
+        "same-group",
+        "groupProjects.courses.instructors",
+        name="a group that could be both",
+    ),
+    case(grouped(instructors="/c/<project>/staff"), "", "", name="a group below the other"),
+    case(
+        grouped({"labs": LABS}),
+        "same-name",
+        "groupProjects.labs",
+        name="two entries of one name",
+    ),
+    case(
+        grouped({"labs": {**LABS, "name": "x-<project>"}}),
+        "same-name",
+        "groupProjects.labs.name",
+        name="one name within the other",
+    ),
+    case(
+        grouped({"labs": {**LABS, "name": "x-<project>"}}, name="c-<project>"),
+        "",
+        "",
+        name="names that can be told apart",
+    ),
+    case(
+        "projectTemplates: {t: {images: {offer: [py]}, profiles: {offer: [small]}}}",
+        "no-effect",
+        "projectTemplates.t",
+        "",
+        "warning",
+    ),
+    case(template("{members: {users: [ada]}}"), "unknown-key", f"{COURSE}.members"),
+    case(template("{namespace: a}"), "unknown-key", f"{COURSE}.namespace"),
+    case(template("{open: true}"), "unknown-key", f"{COURSE}.open"),
+    case(template("{images: {offer: [pyy]}}"), "unknown-image", f"{COURSE}.images.offer[0]", "py"),
+    case(template("{images: {}}"), "offers-nothing", f"{COURSE}.images.offer", "", "warning"),
+    case(template("{profiles: {offer: [smal]}}"), "unknown-profile", f"{COURSE}.profiles.offer[0]", "small"),
+    case(template("{profiles: {}}"), "offers-nothing", f"{COURSE}.profiles.offer", "", "warning"),
+    case(
+        template("{quota: {project: {cpu: 0.5}}}"),
+        "profile-exceeds-quota",
+        f"{COURSE}.profiles.offer[0]",
+    ),
+    case(
+        template("{quota: {project: {servers: 1.5}}}"),
+        "not-whole",
+        f"{COURSE}.quota.project.servers",
+        "1",
+    ),
+    case(template("{storage: {home: {size: 1Gi}}}"), "home-scope", f"{COURSE}.storage.home.size"),
+    case(
+        template("{storage: {shared: {from: nowhere}}}"),
+        "no-such-folder",
+        f"{COURSE}.storage.shared.from",
+    ),
+    case(
+        template("{storage: {datasets: {d: {displayName: D}}}}"),
+        "no-source",
+        f"{COURSE}.storage.datasets.d",
+    ),
+    case(
+        template("{storage: {shared: {size: 2Gi}}, quota: {project: {storage: 1Gi}}}"),
+        "storage-exceeds-quota",
+        f"{COURSE}.storage.shared.size",
+    ),
+    case(
+        template("{idle: {stopAfter: 2h, maxAge: 1h}}"),
+        "idle-order",
+        f"{COURSE}.idle.maxAge",
+        "",
+        "warning",
+    ),
 ]
 
 
