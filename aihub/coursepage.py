@@ -18,7 +18,7 @@ from aihub.language import Language
 from aihub.messages import amount
 from aihub.parts import Contact, Meter, Pill, contact, meter_groups
 from aihub.policy import Policy, ProjectChoices, default_image
-from aihub.projects import Decisions, Role
+from aihub.projects import Decisions, Project, Role
 from aihub.quota import Level
 from aihub.resources import format_amount, sort_keys
 
@@ -118,7 +118,7 @@ class CourseFacts:
 
     `reader` is a user name, `launch` and `badge` are whole addresses (https://…), `usage_known` tells whether the
     use of the quota is. `confirm` is a change that waits to be confirmed, `rejected` why the last one was not made,
-    `notice` a sentence on what was done.
+    `notice` a sentence on what was done. `by_groups`: the project exists because of the groups of its people.
     """
 
     now: datetime
@@ -132,6 +132,7 @@ class CourseFacts:
     rejected: Rejection | None = None
     notice: str = ""
     deaths: tuple[DeathFacts, ...] = ()
+    by_groups: bool = False
 
 
 # --- what the template shows -----------------------------------------------------------------------------------------
@@ -246,6 +247,7 @@ class ProjectPage:
     history: tuple[ChangeRow, ...]
     as_of: str
     as_of_iso: str
+    by_groups: str = ""
 
 
 def project_page(
@@ -278,7 +280,17 @@ def project_page(
         history=tuple(desk.change(each) for each in facts.changes),
         as_of=language.clock(facts.now),
         as_of_iso=facts.now.isoformat(),
+        by_groups=_by_groups(project, language) if facts.by_groups else "",
     )
+
+
+def _by_groups(project: Project, language: Language) -> str:
+    """That groups made the project, and which of them are what in it."""
+    members, instructors = language.listed(project.members.groups), language.listed(project.instructors.groups)
+    who = language.say("Who is in {members} is a member.", members=members)
+    teach = language.say("Who is in {instructors} is an instructor.", instructors=instructors) if instructors else ""
+    kept = language.say("People are added to these groups at the sign-in service, not here.")
+    return language.sentences(language.say("This project was made by groups."), who, teach, kept)
 
 
 @dataclass(frozen=True, slots=True)

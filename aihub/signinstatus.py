@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from aihub.groupprojects import GroupProblem, GroupWarning
 from aihub.identity import GitHubProvider, OidcProvider, Provider
 from aihub.language import Language
 from aihub.parts import Pill
+from aihub.projects import Project
 
 __all__ = [
     "CheckFacts",
     "CheckState",
-    "GroupProject",
     "PersonFacts",
     "SignInStatus",
     "StatusFacts",
@@ -59,20 +60,11 @@ class PersonFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupProject:
-    """A project that exists because of groups: its name, and the groups of members and instructors."""
-
-    id: str
-    name: str
-    members: str = ""
-    instructors: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class StatusFacts:
     """What the hub knows of sign-in. `max_age` is how long an identity holds without a new answer, in seconds.
 
-    `patterns` says whether the policy file makes projects of groups at all; `people` may be many.
+    `patterns` says whether the policy file makes projects of groups at all, `projects` are those that groups made,
+    `warnings` the groups that made none. `people` may be many.
     """
 
     provider: Provider | None
@@ -84,8 +76,8 @@ class StatusFacts:
     checked_at: datetime | None = None
     people: Sequence[PersonFacts] = ()
     patterns: bool = False
-    projects: Sequence[GroupProject] = ()
-    warnings: Sequence[str] = ()
+    projects: Sequence[Project] = ()
+    warnings: Sequence[GroupWarning] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +110,16 @@ class PersonRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectRow:
+    """A project made by groups, as shown, with the groups of its members and its instructors."""
+
+    id: str
+    name: str
+    members: str
+    instructors: str
+
+
+@dataclass(frozen=True, slots=True)
 class SignInStatus:
     """The page. `through` says whether people sign in through a provider at all; without one there is nothing else.
 
@@ -133,7 +135,7 @@ class SignInStatus:
     people: tuple[PersonRow, ...] = ()
     more: str = ""
     patterns: bool = False
-    projects: tuple[GroupProject, ...] = ()
+    projects: tuple[ProjectRow, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -158,8 +160,8 @@ def sign_in_status(facts: StatusFacts, language: Language, *, now: datetime) -> 
         people=tuple(_person(person, facts.max_age, language, now) for person in oldest[:MOST]),
         more=language.say_n("and {n} more person", "and {n} more people", more) if more > 0 else "",
         patterns=facts.patterns,
-        projects=tuple(facts.projects),
-        warnings=tuple(facts.warnings),
+        projects=tuple(_project(project, language) for project in facts.projects),
+        warnings=tuple(_warning(warning, language) for warning in facts.warnings),
     )
 
 
@@ -256,3 +258,25 @@ def _identity_pill(person: PersonFacts, max_age: int, language: Language, now: d
     if person.kept:
         return Pill("wait", language.say("Goes on without an answer"))
     return Pill("ok", language.say("Confirmed"))
+
+
+def _project(project: Project, language: Language) -> ProjectRow:
+    return ProjectRow(
+        project.name,
+        language.text(project.display_name, project.name),
+        language.listed(project.members.groups),
+        language.listed(project.instructors.groups),
+    )
+
+
+def _warning(warning: GroupWarning, language: Language) -> str:
+    values = {"group": warning.group, "project": warning.project}
+    if warning.problem is GroupProblem.NAME_TAKEN:
+        return language.say(
+            "The group {group} makes no project: the policy file has the project “{project}”, which stands.", **values
+        )
+    return language.say(
+        "The group {group} makes no project: “{project}” is no name. A name has small letters, digits and "
+        "hyphens between them, 63 at most.",
+        **values,
+    )

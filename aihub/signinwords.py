@@ -210,6 +210,7 @@ def _token_refused(voice: _Voice) -> SignInMessage:
 
 
 def _state_missing(voice: _Voice) -> SignInMessage:
+    address = voice.word("address")
     return SignInMessage(
         voice.say("Your browser did not bring its cookie back"),
         voice.say(
@@ -219,6 +220,7 @@ def _state_missing(voice: _Voice) -> SignInMessage:
         voice.all_safe,
         voice.say("Sign in again. If that does not help, look at these:"),
         steps=(
+            *((voice.say("This page came from {address}.", address=address),) if address else ()),
             voice.say("Cookies must be allowed for this site. Some private windows and extensions block them."),
             voice.say("Use one address all the way: “localhost” and “127.0.0.1” are two, and so are http and https."),
             voice.say(

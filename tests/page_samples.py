@@ -24,6 +24,7 @@ from aihub.coursepage import (
 from aihub.errors import Reason, Refusal
 from aihub.facts import Facts, Machine, Usage
 from aihub.form import Readiness, Refused, Situation, spawn_page
+from aihub.groupprojects import GroupProblem, GroupWarning
 from aihub.i18n import TEMPLATES, Here
 from aihub.identity import GitHubProvider, OidcProvider, SignInReason
 from aihub.language import Language
@@ -55,7 +56,6 @@ from aihub.resources import Resources
 from aihub.signinstatus import (
     CheckFacts,
     CheckState,
-    GroupProject,
     PersonFacts,
     StatusFacts,
     sign_in_status,
@@ -381,7 +381,9 @@ def project(language: Language, mark: Mark = unmarked) -> Any:
 def project_new(language: Language, mark: Mark = unmarked) -> Any:
     """The project page before anybody decided or ran anything, with a default to confirm."""
     asked = Asked(Action.DEFAULT, "scipy:2026")
-    course = CourseFacts(NOW, "prof", "https://hub.example.org/x", "https://hub.example.org/y.svg", confirm=asked)
+    course = CourseFacts(
+        NOW, "prof", "https://hub.example.org/x", "https://hub.example.org/y.svg", confirm=asked, by_groups=True
+    )
     return project_page(policy(mark), choices(mark, teaching=True)[0], Decisions(), course, language)
 
 
@@ -468,8 +470,18 @@ def sign_in_state(language: Language, mark: Mark = unmarked) -> Any:
             PersonFacts(mark("student-c"), NOW - 10 * hour, groups_missing=True),
         ),
         patterns=True,
-        projects=(GroupProject(mark("ml101"), mark("Machine Learning 101"), mark("/c/ml101/s"), mark("/c/ml101/t")),),
-        warnings=(mark("the group “/courses/C++/students” makes no project"),),
+        projects=(
+            Project(
+                mark("ml101"),
+                Text(mark("Machine Learning 101")),
+                members=Membership((mark("/courses/ml101/students"),)),
+                instructors=Membership((mark("/courses/ml101/staff"),)),
+            ),
+        ),
+        warnings=(
+            GroupWarning(mark("/courses/C++/students"), GroupProblem.UNUSABLE_NAME, mark("C++")),
+            GroupWarning(mark("/courses/lab/students"), GroupProblem.NAME_TAKEN, mark("lab")),
+        ),
     )
     return sign_in_status(facts, language, now=NOW)
 

@@ -4,8 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from aihub.groupprojects import GroupProblem, GroupWarning
 from aihub.identity import GitHubProvider, OidcProvider
 from aihub.language import Language
+from aihub.projects import Membership, Project
 from aihub.signinstatus import (
     CheckFacts,
     CheckState,
@@ -14,6 +16,7 @@ from aihub.signinstatus import (
     StatusFacts,
     sign_in_status,
 )
+from aihub.text import Text
 
 ENGLISH = Language(zone=UTC)
 NOW = datetime(2026, 11, 23, 12, 4, tzinfo=UTC)
@@ -109,3 +112,19 @@ def test_checks_have_a_word_for_each_end() -> None:
         ("bad", "Failed"),
         ("no", "Not checked"),
     ]
+
+
+def test_projects_made_by_groups_name_their_groups_and_those_that_made_none_say_why() -> None:
+    project = Project(
+        "ml101", Text("ML 101"), members=Membership(("/c/ml101/s",)), instructors=Membership(("/c/ml101/t",))
+    )
+    warnings = (
+        GroupWarning("/c/C++/s", GroupProblem.UNUSABLE_NAME, "C++"),
+        GroupWarning("/c/lab/s", GroupProblem.NAME_TAKEN, "lab"),
+    )
+    page = status(patterns=True, projects=(project,), warnings=warnings)
+    assert [(row.id, row.name, row.members, row.instructors) for row in page.projects] == [
+        ("ml101", "ML 101", "/c/ml101/s", "/c/ml101/t")
+    ]
+    assert "“C++” is no name" in page.warnings[0]
+    assert "the policy file has the project “lab”" in page.warnings[1]

@@ -6,6 +6,7 @@ from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jinja2
 import pytest
@@ -13,6 +14,7 @@ from bs4 import BeautifulSoup, Tag
 from jupyterhub._data import DATA_FILES_PATH
 
 from aihub.i18n import PSEUDO, STATIC, TEMPLATES, Catalogues, Here
+from aihub.identity import SignInReason
 from aihub.pages import Chrome
 from tests.page_samples import PAGES, Mark, render, unmarked
 
@@ -30,9 +32,13 @@ def html(name: str, code: str = "en", mark: Mark = unmarked) -> str:
     return render(name, CATALOGUES.languages[code], LANGUAGES, mark)
 
 
-@pytest.mark.parametrize(
-    "name", ["sign-in", "sign-in-password", "home", "spawn", "spawn-refused", "progress", "stopped", "project"]
+AGREED = (
+    *("sign-in", "sign-in-password", "sign-in-sso", "sign-in-provider-down", "sign-in-wrong-address", "signed-out-sso"),
+    *("status-new", "home", "spawn", "spawn-refused", "progress", "stopped", "project"),
 )
+
+
+@pytest.mark.parametrize("name", AGREED)
 @pytest.mark.parametrize("code", ["en", "zh_TW"])
 def test_a_page_is_as_it_was_agreed(name: str, code: str) -> None:
     """`AIHUB_WRITE_GOLDEN=1` writes the files anew; look at what changed before it is committed."""
@@ -158,6 +164,114 @@ def test_unavailable_choices_stay_in_reach_with_their_reason() -> None:
     described = " ".join(found.find(id=each).get_text() for each in str(radio["aria-describedby"]).split())  # type: ignore[union-attr]
     assert "Not available" in described
     assert "this machine has 16 CPU" in described
+
+
+# --- sign-in at a provider -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("sign-in-sso", "Sign in with your school account"), ("sign-in-github", "Continue with GitHub")]
+)
+def test_the_way_to_the_provider_is_a_link_and_says_where_it_leads(name: str, text: str) -> None:
+    """Browsers apply `form-action` to what a form redirects to, and ours allows this site only."""
+    found = page(name)
+    button = found.select_one("main a.btn-primary")
+    assert button is not None
+    assert button.get_text(strip=True) == text
+    assert str(button["href"]).startswith("/hub/oauth_login")
+    assert not found.select("main form")
+    assert re.search("taken to (login.example.org|github.com)", found.get_text())
+
+
+def test_where_the_sign_in_leads_in_the_end_is_kept_whole() -> None:
+    link = page("sign-in-sso").select_one("main a.btn-primary")
+    assert link is not None
+    query = parse_qs(urlsplit(str(link["href"])).query)
+    assert query == {"next": ["/hub/aihub/launch/ml101?image=pytorch:2.9"]}
+
+
+REFUSED = pytest.mark.parametrize("reason", SignInReason)
+
+
+@REFUSED
+def test_a_refused_sign_in_says_so_first_and_has_a_way_on(reason: SignInReason) -> None:
+    found = page(f"sign-in-{reason}")
+    assert found.title is not None
+    assert found.title.get_text().startswith("Error: ")
+    box = found.select_one("#errors[role=alert][tabindex='-1']")
+    assert box is not None
+    assert [code.get_text() for code in box.select("code")] == [reason.value, "3f7a2c"]
+    assert len(box.select("a.btn-primary")) == 1
+    assert box.select_one('a[href="mailto:it-help@example.org"]')
+
+
+@REFUSED
+def test_nothing_leads_back_to_the_address_of_a_refused_sign_in(reason: SignInReason) -> None:
+    """It holds the answer of the provider, which counts once."""
+    found = page(f"sign-in-{reason}")
+    back = found.select_one("form[action='/hub/aihub/language'] input[name=next]")
+    assert back is not None
+    assert back["value"] == "/hub/login"
+    assert "/hub/home?a=1" not in str(found)
+
+
+@REFUSED
+def test_only_what_waiting_helps_is_tried_again_by_itself(reason: SignInReason) -> None:
+    found = page(f"sign-in-{reason}")
+    waits = reason in (SignInReason.PROVIDER_DOWN, SignInReason.STORE_UNAVAILABLE)
+    line = found.select_one("#retry[data-again][data-seconds='30'][hidden] [role=timer]")
+    assert (line is not None) == waits
+    assert bool(found.select("script[src*='retry.js']")) == waits
+    assert not found.select("meta[http-equiv]")
+
+
+def test_a_wrong_address_leads_to_the_right_one_and_another_account_out_first() -> None:
+    ways = {
+        reason: str(page(f"sign-in-{reason}").select("main a.btn-primary")[0]["href"])
+        for reason in (SignInReason.WRONG_ADDRESS, SignInReason.NOT_ALLOWED, SignInReason.CANCELLED)
+    }
+    assert list(ways.values()) == [
+        "https://hub.example.org",
+        "/hub/logout?again=1",
+        "/hub/login?next=%2Fhub%2Fspawn",
+    ]
+
+
+def test_headers_that_a_proxy_must_send_stand_as_they_are_written() -> None:
+    lines = [code.get_text() for code in page("sign-in-wrong-address").select(".ah-panel code")]
+    assert lines == ["Host: hub.example.org", "X-Forwarded-Proto: https"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "unsaid"),
+    [
+        ("signed-out", "Servers that run go on", "signed in at"),
+        ("signed-out-sso", "You may still be signed in at login.example.org.", "out of login.example.org"),
+        ("signed-out-everywhere", "You are signed out of login.example.org too.", "still be signed in"),
+    ],
+)
+def test_signing_out_says_where_one_is_still_signed_in(name: str, said: str, unsaid: str) -> None:
+    text = page(name).get_text(" ", strip=True)
+    assert said in text
+    assert unsaid not in text
+
+
+def test_admins_read_which_mapper_keycloak_needs() -> None:
+    banner = page("home").select_one("[aria-label='Groups are missing']")
+    assert banner is not None
+    text = banner.get_text(" ", strip=True)
+    assert "6 people" in text
+    assert "aihub-dedicated" in text
+    assert "Token Claim Name: groups · Full group path: On" in text
+
+
+@pytest.mark.parametrize("name", ["home", "status"])
+def test_only_admins_of_a_hub_with_a_provider_find_the_state_of_sign_in(name: str) -> None:
+    assert page(name).select_one("nav a[href='/hub/aihub/sign-in']")
+    assert not page("spawn").select_one("nav a[href='/hub/aihub/sign-in']")
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["home", "progress", "project"])

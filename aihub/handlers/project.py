@@ -141,6 +141,7 @@ class ProjectHandler(PageHandler):
             failures=self._failures(choices),
             confirm=confirm,
             rejected=rejected,
+            by_groups=name not in self.aihub.policy_file.loaded.policy.projects,
         )
         page = project_page(self.aihub.policy, choices, decisions, facts, self.language)
         status = 200 if rejected is None else _STATUS.get(rejected, 409)

@@ -25,7 +25,7 @@ class StatusPage(PageHandler):
         await self.show("aihub/sign_in_status.html", page)
 
     def _facts(self) -> StatusFacts:
-        sign_in, state = self.aihub.sign_in, self.aihub.provider
+        sign_in, state, file = self.aihub.sign_in, self.aihub.provider, self.aihub.policy_file.loaded
         people = tuple(
             PersonFacts(name, _time(each.confirmed_at), each.kept, each.groups_missing)
             for name, each in self.aihub.identities.items()
@@ -37,6 +37,11 @@ class StatusPage(PageHandler):
             last_answer=_known_time(state.last_answer) if state else None,
             down_since=_known_time(state.down_since) if state else None,
             people=people,
+            patterns=bool(file.group_patterns),
+            projects=tuple(
+                each for name, each in self.aihub.policy.projects.items() if name not in file.policy.projects
+            ),
+            warnings=self.aihub.group_warnings,
         )
 
 
