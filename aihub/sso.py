@@ -22,6 +22,7 @@ from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.github import GitHubOAuthenticator
 from traitlets import default
 
+from aihub import metrics
 from aihub.app import AIHub
 from aihub.auth import SignInMethod, sign_out
 from aihub.claims import identity_of
@@ -189,6 +190,7 @@ class ProviderSignIn(SignInMethod):
         self._sign_in = AIHub.instance().sign_in
         self._asking: dict[str, asyncio.Future[Asked]] = {}
         self._waited = -math.inf
+        self._told_of_groups = False
         self._stopping: set[asyncio.Task[None]] = set()
         self.used = Used()
         self.client: OidcClient | GitHubClient = self.make_client()
@@ -283,10 +285,24 @@ class ProviderSignIn(SignInMethod):
         name = await self._bound(identity, may_bind=self.sign_in.access.admits(wanted))
         if not self.sign_in.access.admits(Person(name, identity.groups)):
             raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name)
-        aihub = AIHub.instance()
+        self._confirmed(name, kept)
+        return self.model(name, kept)
+
+    def _confirmed(self, name: str, kept: Kept) -> None:
+        """The provider said who somebody is. That it said nothing of groups is for admins to hear, once and loudly."""
+        identity, aihub = kept.identity, AIHub.instance()
         aihub.groups_seen(identity.groups)
         aihub.identity_confirmed(name, kept.confirmed, groups_missing=identity.groups_missing)
-        return self.model(name, kept)
+        if not identity.groups_missing:
+            return
+        metrics.groups_missing()
+        if not self._told_of_groups:
+            self._told_of_groups = True
+            self.log.error(
+                "The provider sends no groups claim: nobody gets projects by group. Its client needs a mapper that "
+                "puts full group paths into the ID token (docs/sign-in/keycloak.md); first seen with %s",
+                name,
+            )
 
     async def _understood(self, asking: Awaitable[tuple[Identity, Tokens]]) -> tuple[Identity, Tokens]:
         try:
@@ -364,12 +380,12 @@ class ProviderSignIn(SignInMethod):
         allowed = self.sign_in.access.admits(Person(user.name, kept.identity.groups))
         age = max(0.0, self.clock() - kept.confirmed)
         outcome = decide(asked.answer, _request(user, handler), age, self.sign_in.rules.max_age, allowed=allowed)
-        if outcome in (Outcome.TAKE, Outcome.KEEP):
+        if asked.answer is Answer.CONFIRMED:
+            self._confirmed(user.name, kept)
+        if outcome is Outcome.KEEP:
             aihub.groups_seen(kept.identity.groups)
-            if outcome is Outcome.TAKE:
-                aihub.identity_confirmed(user.name, kept.confirmed, groups_missing=kept.identity.groups_missing)
-            else:
-                aihub.identity_kept(user.name, kept.confirmed)
+            aihub.identity_kept(user.name, kept.confirmed)
+        if outcome in (Outcome.TAKE, Outcome.KEEP):
             return self.model(user.name, kept)
         aihub.identity_ended(user.name)
         if outcome is Outcome.SIGN_OUT and not kept.ended:
