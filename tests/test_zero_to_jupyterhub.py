@@ -88,7 +88,7 @@ def test_the_end_of_the_configuration_makes_the_hub_aihub_s(
     config = ended_with(end(settings_file), settings_file)
     hub, spawner = config.JupyterHub, config.KubeSpawner
     assert hub.spawner_class == "aihub.podspawner.AIHubSpawner"
-    assert hub.authenticator_class == "aihub.auth.SharedPassword"
+    assert "authenticator_class" not in hub, "the policy file names the method"
     assert hub.hub_connect_url == "http://hub.jupyterhub:8081", "servers in another namespace find it too"
     assert hub.db_url == "sqlite:////srv/jupyterhub/jupyterhub.sqlite", "on z2jh's volume, where it was"
     assert [service["name"] for service in hub.services] == ["idle-culler"]
