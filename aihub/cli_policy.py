@@ -181,6 +181,7 @@ def why(
     from aihub.config import load
     from aihub.errors import PolicyFileError
     from aihub.facts import Facts
+    from aihub.groupprojects import with_group_projects
     from aihub.machine import demo_policy
     from aihub.policy import why as judgements_on
 
@@ -191,8 +192,9 @@ def why(
         sys.exit(UNREADABLE)
     somebody = _person(loaded, person, groups, admin=admin)
     options = {_KEYS[key]: value for key, value in asked.items() if value is not None}
-    judgements = judgements_on(loaded.policy, somebody, options, Facts(as_of=datetime.now(UTC)))
-    _print_judgements(loaded.policy, somebody, judgements)
+    policy, _ = with_group_projects(loaded.policy, loaded.group_patterns, somebody.groups)
+    judgements = judgements_on(policy, somebody, options, Facts(as_of=datetime.now(UTC)))
+    _print_judgements(policy, somebody, judgements)
     sys.exit(FOUND if any(judgement.failed for judgement in judgements) else FINE)
 
 
@@ -205,7 +207,8 @@ def _person(loaded: Loaded, name: str, groups: tuple[str, ...], *, admin: bool) 
     normalised = normalised_user(name)
     listed = loaded.sign_in.listed.get(normalised)
     own = listed.groups if listed is not None and not groups else frozenset(groups)
-    return Person(normalised, own, admin or (listed is not None and listed.admin))
+    admin = admin or (listed is not None and listed.admin) or loaded.sign_in.admins.includes(Person(normalised, own))
+    return Person(normalised, own, admin)
 
 
 def _print_judgements(policy: Policy, person: Person, judgements: Iterable[Judgement]) -> None:

@@ -36,7 +36,7 @@ def _blocks(checker: Checker, sign_in: SignInModel) -> None:
         keys = "clientId" if sign_in.method == "github" else "issuer and clientId"
         what_to_do = f"Add `{sign_in.method}` under `signIn`, with {keys}."
         checker.error(("signIn", "method"), "no-provider", message, what_to_do)
-    for name in PROVIDERS:
+    for name in PROVIDERS if checker.whole else ():
         if name in written and name != sign_in.method:
             message = f"{name} has no effect while signIn.method is {sign_in.method}"
             checker.warn(("signIn", name), "no-effect", message, f"Set `method: {name}`, or remove it.")

@@ -183,7 +183,7 @@ class _Mismatch:
         key = str(self.path[-1]) if self.path else ""
         where = dotted(self.path[:-1]) or "the policy file"
         if key in _SECRETS:
-            return "unknown-key", f"{key} does not belong into a file of rules", "", _SECRET_HELP
+            return "unknown-key", f"{key} stands in the policy file, where no secret belongs", "", _SECRET_HELP
         near = nearest(key, known)
         return "unknown-key", f"{picture(key)} is no key of {where}", near, f"Known keys: {', '.join(known)}."
 

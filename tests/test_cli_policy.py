@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aihub.cli import main
+from aihub.policy import Rule
 from aihub.config import schema
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +142,7 @@ def test_why_explains_every_rule(arguments: list[str], status: int, expected: st
     result = run("why", *arguments, "--config", DEMO)
     assert result.exit_code == status, result.output
     assert expected in result.output
-    assert len([line for line in result.output.splitlines() if line[0] in "✓✗–"]) == 20
+    assert len([line for line in result.output.splitlines() if line[0] in "✓✗–"]) == len(Rule)
 
 
 def test_why_marks_passed_failed_and_unjudged_rules() -> None:
@@ -152,6 +153,26 @@ def test_why_marks_passed_failed_and_unjudged_rules() -> None:
 
 def test_why_without_a_policy_file_asks_the_demo() -> None:
     assert run("why", "student", "--project", "datalab").exit_code == 0
+
+
+def test_why_knows_the_projects_that_the_person_s_groups_make(tmp_path: Path) -> None:
+    settings = "{images: {offer: [py]}, profiles: {offer: [small]}}"
+    (tmp_path / "p.yaml").write_text(
+        "imageStreams: {py: {tags: {'1': {requirements: []}}}}\n"
+        "profiles: {small: {cpu: 1, memory: 1Gi}}\n"
+        "groupProjects: {c: {members: /c/<project>, template: t}}\n"
+        f"projectTemplates: {{t: {settings}}}\n"
+    )
+    asked = ("--config", str(tmp_path / "p.yaml"), "--project", "ml")
+    assert run("why", "ada", "--group", "/c/ml", *asked).output.endswith("ada: admitted\n")
+    assert "unknown-project" in run("why", "ada", "--group", "/c/dl", *asked).output
+
+
+def test_why_knows_admins_by_their_groups(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("projects: {p: {}}\nsignIn: {admins: {groups: [/admins]}}\n")
+    asked = ("--config", str(tmp_path / "p.yaml"), "--project", "p")
+    assert "not-member" in run("why", "ada", "--group", "/admins", *asked).output
+    assert "unknown-project" in run("why", "ada", "--group", "/others", *asked).output
 
 
 def test_why_with_a_broken_policy_is_exit_status_2() -> None:
