@@ -17,7 +17,7 @@ run: .venv/.local ## run a hub on this machine, http://127.0.0.1:8000
 
 test: .venv/.dev ## all tests that need neither root nor a cluster, browser tests included
 	@$(BIN)/python -m tests.browsers
-	@exec $(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
+	@exec $(BIN)/python -m pytest -m "not slow and not cluster and not sso" $(ARGS)
 
 test-cluster: .venv/.dev ## the core of the tests on Kubernetes: on KUBECONFIG's, else kind's, else (root, Linux) a node of this machine
 	@$(BIN)/python -m tests.browsers
