@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aihub.cli import main
-from aihub.policy import Rule
 from aihub.config import schema
+from aihub.policy import Rule
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data" / "policy"
