@@ -162,10 +162,14 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking the provider again. `kept` is what counts now, None where nothing was ever kept."""
+    """What came of asking the provider again.
+
+    `kept` is what counts now, None where nothing was ever kept; `over`: the session was known to be over before.
+    """
 
     answer: Answer
     kept: Kept | None
+    over: bool = False
 
 
 def _check_crypt_key(method: str) -> None:
@@ -334,7 +338,8 @@ class ProviderSignIn(SignInMethod):
             if isinstance(bound, Taken):
                 detail = f"{identity.name} belongs to another subject than {identity.subject} of {identity.issuer}"
                 raise SignInRefused(SignInReason.NAME_TAKEN, detail, name=identity.name)
-            if identity.session:
+            # A session of somebody who is not let in is nobody's here: its end must not be that of a namesake.
+            if identity.session and (known is not None or may_bind):
                 await asyncio.to_thread(store.session_began, identity.issuer, identity.session, bound, at)
         except StoreError as error:
             raise SignInRefused(SignInReason.STORE_UNAVAILABLE, str(error)) from error
@@ -388,38 +393,49 @@ class ProviderSignIn(SignInMethod):
         if outcome in (Outcome.TAKE, Outcome.KEEP):
             return self.model(user.name, kept)
         aihub.identity_ended(user.name)
-        if outcome is Outcome.SIGN_OUT and not kept.ended:
+        if outcome is Outcome.SIGN_OUT and not asked.over:
             await self.end(user, kept)
             self.log.warning("audit: %s is not allowed any more and was signed out", user.name)
         return False
 
     async def _ask(self, user: Any) -> Asked:
-        """Ask the provider, and keep a new answer at once: the old refresh token may be worth nothing any more."""
+        """Ask the provider, and keep what changes at once: the old refresh token may be worth nothing any more."""
         kept = Kept.from_state(await user.get_auth_state())
         if kept is None or kept.ended:
-            return Asked(Answer.ENDED, kept)
+            return Asked(Answer.ENDED, kept, over=True)
         if self._silent():
             return Asked(Answer.SILENT, kept)
+        answer, new = await self._answer(user.name, kept)
+        latest = Kept.from_state(await user.get_auth_state())
+        if latest is not None and latest.confirmed > kept.confirmed:
+            # They signed in again meanwhile: that is news of the provider too, and better.
+            return Asked(Answer.CONFIRMED, latest)
+        if new != kept:
+            await user.save_auth_state(new.as_state())
+        return Asked(answer, new)
+
+    async def _answer(self, name: str, kept: Kept) -> tuple[Answer, Kept]:
+        """What the provider says of the user called `name`, and what is to be kept of it."""
         try:
             identity, tokens = await self.renew(kept)
         except ProviderDown as error:
             self._waited = self.clock()
-            self.log.warning("The provider does not answer; %s keeps the last identity: %s", user.name, error)
-            return Asked(Answer.SILENT, kept)
+            self.log.warning("The provider does not answer; %s keeps the last identity: %s", name, error)
+            return Answer.SILENT, kept
         except (ProviderWrong, SignInRefused) as error:
-            self.log.warning("The provider's answer about %s cannot be used: %s", user.name, error)
-            return Asked(Answer.SILENT, kept)
+            self.log.warning("The provider's answer about %s cannot be used: %s", name, error)
+            return Answer.SILENT, kept
         except TokenRefused as error:
-            self.log.warning("audit: the provider's new token for %s is refused: %s", user.name, error)
-            return Asked(Answer.ENDED, kept)
+            self.log.warning("audit: the provider's new token for %s is refused: %s", name, error)
+            return Answer.ENDED, replace(kept, ended=True)
         except ProviderRefused as error:
-            # Whatever is said of this hub (a wrong client secret, say) is nothing that its people did.
-            own = error.error != "invalid_grant"
-            self.log.log(40 if own else 20, "The provider does not confirm %s: %s", user.name, error)
-            return Asked(Answer.SILENT if own else Answer.ENDED, kept)
-        new = replace(kept, identity=identity, tokens=tokens, confirmed=self.clock())
-        await user.save_auth_state(new.as_state())
-        return Asked(Answer.CONFIRMED, new)
+            if error.error == "invalid_grant":
+                self.log.info("The session of %s at the provider is over: %s", name, error)
+                return Answer.ENDED, replace(kept, ended=True)
+            # What is said of this hub (that its secret is wrong, say) is nothing that its people did.
+            self.log.error("The provider does not accept this hub; %s keeps the last identity: %s", name, error)  # noqa: TRY400  # the error says all
+            return Answer.SILENT, kept
+        return Answer.CONFIRMED, replace(kept, identity=identity, tokens=tokens, confirmed=self.clock())
 
     def _silent(self) -> bool:
         """Whether somebody has just waited for the provider in vain."""
@@ -513,12 +529,13 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
         Raises TokenRefused, StoreError, and what the client raises when the keys cannot be had.
         """
         logout = await self.client.logout(token)
-        now = self.clock()
-        if not self.used.first(f"logout {logout.id}", now, now + LOGOUT_LIFE):
-            raise TokenRefused("replay", "the logout token was used before")
         # All sessions of a person are one here (upstream.md 30), so its subject says enough where there is one.
         who = {"subject": logout.subject} if logout.subject else {"session": logout.session}
         names = await asyncio.to_thread(lambda: AIHub.instance().store.names_of(self.provider.issuer, **who))
+        # Only now: a token that the database stood in the way of may come again.
+        now = self.clock()
+        if not self.used.first(f"logout {logout.id}", now, now + LOGOUT_LIFE):
+            raise TokenRefused("replay", "the logout token was used before")
         users = [user for name in names if (user := handler.find_user(name)) is not None]
         for user in users:
             await self.end(user)

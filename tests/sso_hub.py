@@ -3,7 +3,7 @@
     with HubInProcess(folder, policy) as hub:
         browser.get(f"{hub.url}/login")
         hub.users()      # the rows of the hub's database
-        hub.log.text     # what everything in this process has logged, DEBUG included, but for the tests' own browsers
+        hub.log.lines    # what everything in this process has logged, DEBUG included, but for the tests' own rigs
 
 It runs in a thread of its own, on a real port. There is one at a time: JupyterHub and AIHub are singletons.
 """
@@ -39,19 +39,16 @@ BROWSERS = ("httpx", "httpcore")
 
 
 class Log(logging.Handler):
-    """Keeps what is logged."""
+    """Keeps what is logged, but for that of httpx and of the threads in `others` (their names)."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.others: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not record.name.startswith(BROWSERS):
+        if not record.name.startswith(BROWSERS) and record.threadName not in self.others:
             self.lines.append(self.format(record))
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
 
 
 def free_port() -> int:
