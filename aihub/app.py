@@ -336,8 +336,6 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
     def identity_confirmed(self, name: str, at: float, groups_missing: bool = False) -> None:
         """The provider gave a good answer about `name` at `at` (unix seconds)."""
         self.identities.confirmed(name, at, groups_missing=groups_missing)
-        if groups_missing:
-            metrics.groups_missing()
 
     def identity_kept(self, name: str, confirmed_at: float | None = None) -> None:
         """The provider gave none and the last good one, of `confirmed_at` (unix seconds), goes on."""

@@ -78,8 +78,7 @@ class HubServer:
         no groups claim, which says nothing of the person.
         """
         aihub, name = AIHub.instance(), self._user.name
-        identity = aihub.identity_of(name)
-        if aihub.sign_in.method != self._method or (identity is not None and identity.groups_missing):
+        if aihub.sign_in.method != self._method or aihub.identities.without_groups(name):
             return None
         return belongs(aihub.policy.projects.get(self.project), self._person(aihub, name))
 

@@ -30,6 +30,15 @@ def test_a_hub_that_has_just_started_is_told_of_the_last_good_answer() -> None:
     assert dict(identities) == {"ada": IdentityState(50.0, kept=True), "bob": IdentityState(500.0, kept=True)}
 
 
+def test_that_groups_were_missing_is_known_when_somebody_was_signed_out_for_it() -> None:
+    identities = Identities()
+    identities.confirmed("ada", 100.0, groups_missing=True)
+    identities.ended("ada")
+    assert (identities.get("ada"), identities.without_groups("ada")) == (None, True)
+    identities.confirmed("ada", 200.0)
+    assert not identities.without_groups("ada")
+
+
 def test_an_identity_that_ended_is_forgotten() -> None:
     identities = Identities()
     identities.confirmed("ada", 100.0)

@@ -72,6 +72,9 @@ def situation(aihub: AIHub, current: ProjectChoices | None) -> Situation:
 class OwnHandler(BaseHandler):
     """What every route of ours knows."""
 
+    _token_authenticated = False
+    """The hub sets it for tokens only, and reads it of everybody whose sign-in has ended (JupyterHub 6.1)."""
+
     @property
     def aihub(self) -> AIHub:
         """The one AIHub of this process."""

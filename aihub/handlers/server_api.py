@@ -43,6 +43,9 @@ _PATCH_KEYS = {"name", *_START_KEYS}
 class OneStart(BaseHandler):
     """Starts of one server that cross each other, or a stop, end in an answer; the hub's own end in a 500."""
 
+    _token_authenticated = False
+    """The hub sets it for tokens only, and reads it of everybody whose sign-in has ended (JupyterHub 6.1)."""
+
     async def may_start(self, user: Any) -> bool:
         """Ask the sign-in method about `user`, whose rights are those of this moment; False: they must sign in first.
 
