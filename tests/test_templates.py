@@ -219,7 +219,7 @@ def test_nothing_leads_back_to_the_address_of_a_refused_sign_in(reason: SignInRe
 def test_only_what_waiting_helps_is_tried_again_by_itself(reason: SignInReason) -> None:
     found = page(f"sign-in-{reason}")
     waits = reason in (SignInReason.PROVIDER_DOWN, SignInReason.STORE_UNAVAILABLE)
-    line = found.select_one("#retry[data-again][data-seconds='30'][hidden] [role=timer]")
+    line = found.select_one("#retry[role=timer][data-again][data-seconds='30'][data-text][hidden]")
     assert (line is not None) == waits
     assert bool(found.select("script[src*='retry.js']")) == waits
     assert not found.select("meta[http-equiv]")
