@@ -319,6 +319,33 @@ async def test_a_session_that_is_over_asks_the_browser_and_leaves_the_server_its
     assert isinstance(await method.refresh_user(user, request(user, by=admin)), dict)
 
 
+async def test_a_session_that_is_over_is_not_asked_about_again(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider
+) -> None:
+    user = await signed_in(hub, method, rig)
+    rig.end_sessions("Ada")
+    assert await method.refresh_user(user, request(user)) is False
+    before = rig.count("token")
+    assert await method.refresh_user(user, request(user)) is False
+    assert rig.count("token") == before
+
+
+async def test_a_sign_in_during_the_question_counts_more_than_its_answer(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider
+) -> None:
+    user = await signed_in(hub, method, rig)
+    rig.end_sessions("Ada")
+    rig.faults["token"] = Fault(delay=0.5, times=1)
+    asking = asyncio.ensure_future(method.refresh_user(user, request(user)))
+    await asyncio.sleep(0.1)
+    model = await method.authenticate(None, await code(method, rig, "Ada"))
+    assert model is not None
+    await user.save_auth_state(model["auth_state"])
+    assert isinstance(await asking, dict)
+    assert not (await kept(user)).ended
+    assert isinstance(await method.refresh_user(user, request(user)), dict)
+
+
 async def test_an_error_that_is_the_hub_s_throws_nobody_out(
     hub: Hub, method: KeycloakSignIn, rig: HostileProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,9 @@ __all__ = ["BackChannelLogout", "Callback", "SignOut", "SignedOut", "SsoSignIn",
 PATIENCE = 900
 """Seconds that somebody may take at the provider: passwords are forgotten and reset meanwhile."""
 
+LONGEST_NEXT = 1500
+"""Characters; browsers drop cookies of more than 4096 bytes."""
+
 COOKIE = "aihub-sign-in-"
 TABS = 5
 """Tries of one browser that may be under way; the oldest cookies go."""
@@ -158,8 +161,9 @@ class ProviderPage(ProviderHandler, PageHandler):
         return values[0].decode("utf-8", "replace") if len(values) == 1 else ""
 
     def wanted(self) -> str:
-        """Where the person wants to go, if that is a page of this hub."""
-        return self._validate_next_url(self.one("next"))
+        """Where the person wants to go, if that is a page of this hub whose address a cookie can hold."""
+        address = self.one("next")
+        return str(self._validate_next_url(address)) if len(address) <= LONGEST_NEXT else ""
 
 
 class SsoSignIn(ProviderHandler, SignInHandler):
