@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyterhub import crypto, roles
 from oauthenticator.generic import GenericOAuthenticator
@@ -43,6 +45,7 @@ from aihub.identity import (
     SignInRefused,
     decide,
 )
+from aihub.live import CRYPT_KEY, CheckState, checks
 from aihub.people import Taken
 from aihub.projects import Person
 from aihub.provider import (
@@ -59,13 +62,15 @@ from aihub.tokens import TokenRefused
 
 __all__ = ["CryptKeyError", "GitHubSignIn", "Kept", "KeycloakSignIn", "OidcSignIn", "ProviderSignIn", "Used"]
 
-CRYPT_KEY = "JUPYTERHUB_CRYPT_KEY"
 
 BROWSERS = 5
 """Browsers of one person whose ID tokens are kept, so that each can sign out of its own session at the provider."""
 
 LOGOUT_LIFE = 900.0
 """Seconds for which a logout token is remembered: longer than one can be used."""
+
+DAY, CHECK_AGAIN = 86400.0, 600.0
+"""Seconds until the next live checks, when all went well and when one failed."""
 
 PROBE = 60.0
 """Seconds between two looks at whether the provider is there."""
@@ -269,13 +274,33 @@ class ProviderSignIn(SignInMethod):
         """Ask the provider whether it is there. Raises ProviderError."""
 
     async def follow(self) -> None:
-        """Know how the provider does even while nobody signs in, for admins and metrics."""
+        """Know how the provider does even while nobody signs in, and check it when the hub starts and every day."""
+        due = -math.inf
         while True:
             try:
                 await self.probe()
             except ProviderError as error:
                 self.log.warning("The provider is asked once a minute and gives no usable answer: %s", error)
+            if self.clock() >= due:
+                due = self.clock() + (DAY if await self.check() else CHECK_AGAIN)
             await asyncio.sleep(PROBE)
+
+    async def check(self) -> bool:
+        """Do the live checks and keep them for admins; whether none failed."""
+        keys = ";".join(key.hex() for key in crypto.CryptKeeper.instance().keys)
+        environment = {**os.environ, CRYPT_KEY: keys}
+        done = await checks(self.sign_in, secret_from(), self._redirect_uri(), self.clock(), environment=environment)
+        AIHub.instance().checks = done
+        for each in done:
+            if each.state in (CheckState.FAILED, CheckState.WARNING):
+                self.log.warning("Sign-in check %s: %s, %s. %s", each.name, each.state.value, each.detail, each.help)
+        return all(each.state is not CheckState.FAILED for each in done)
+
+    def _redirect_uri(self) -> str:
+        """The address of the callback, empty where only browsers know how the hub is reached."""
+        listens = urlsplit(self.parent.bind_url)
+        origin = self.public_url or (f"{listens.scheme}://{listens.netloc}" if listens.hostname else "")
+        return f"{origin}{self.parent.hub_prefix}oauth_callback" if origin else ""
 
     # --- signing in --------------------------------------------------------------------------------------------------
 
@@ -287,16 +312,20 @@ class ProviderSignIn(SignInMethod):
         wanted = Person(identity.name, identity.groups)
         kept = Kept(identity, tokens, self.clock())
         name = await self._bound(identity, may_bind=self.sign_in.access.admits(wanted))
+        self._look_for_groups(name, identity)
         if not self.sign_in.access.admits(Person(name, identity.groups)):
             raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name)
         self._confirmed(name, kept)
         return self.model(name, kept)
 
     def _confirmed(self, name: str, kept: Kept) -> None:
-        """The provider said who somebody is. That it said nothing of groups is for admins to hear, once and loudly."""
+        """The provider said who somebody is."""
         identity, aihub = kept.identity, AIHub.instance()
         aihub.groups_seen(identity.groups)
         aihub.identity_confirmed(name, kept.confirmed, groups_missing=identity.groups_missing)
+
+    def _look_for_groups(self, name: str, identity: Identity) -> None:
+        """That a provider says nothing of groups is for admins to hear, once and loudly: it may keep everybody out."""
         if not identity.groups_missing:
             return
         metrics.groups_missing()
@@ -386,6 +415,7 @@ class ProviderSignIn(SignInMethod):
         age = max(0.0, self.clock() - kept.confirmed)
         outcome = decide(asked.answer, _request(user, handler), age, self.sign_in.rules.max_age, allowed=allowed)
         if asked.answer is Answer.CONFIRMED:
+            self._look_for_groups(user.name, kept.identity)
             self._confirmed(user.name, kept)
         if outcome is Outcome.KEEP:
             aihub.groups_seen(kept.identity.groups)
