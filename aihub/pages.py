@@ -96,7 +96,7 @@ class Chrome:
     The rest is for admins of a hub with single sign-on. `sign_in` shows the link to its status page. `groups_missing`
     are people whom the `provider` (its host) sent without any groups, in the claim `groups_claim`; with Keycloak,
     `keycloak_client` is the client that needs the mapper. `provider_down_since`: it has been silent since then.
-    `sign_in_warnings` are checks that failed and secrets that expire, as sentences.
+    `sign_in_warnings` are checks that did not pass and what expires, in the English of the log.
     """
 
     projects: bool = False

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 
 from aihub.groupprojects import GroupProblem, GroupWarning
 from aihub.identity import GitHubProvider, OidcProvider, Provider
@@ -18,7 +17,6 @@ from aihub.projects import Project
 
 __all__ = [
     "CheckFacts",
-    "CheckState",
     "PersonFacts",
     "SignInStatus",
     "StatusFacts",
@@ -28,25 +26,15 @@ __all__ = [
 MOST = 100
 """People that the page lists, those with the oldest identities first."""
 
-SOON = timedelta(days=14)
-"""How long before a client secret ends the page begins to warn."""
-
-
-class CheckState(StrEnum):
-    """How a check of the provider ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_CHECKED = "not-checked"
-
 
 @dataclass(frozen=True, slots=True)
 class CheckFacts:
-    """A check: what, how it ended, and why."""
+    """A check (`aihub.live.Check`): its name and state, why it ended so and what to do, in the English of the log."""
 
-    title: str
-    state: CheckState
+    name: str
+    state: str
     detail: str = ""
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,6 @@ class StatusFacts:
     last_answer: datetime | None = None
     down_since: datetime | None = None
     checks: Sequence[CheckFacts] = ()
-    checked_at: datetime | None = None
     people: Sequence[PersonFacts] = ()
     patterns: bool = False
     projects: Sequence[Project] = ()
@@ -92,11 +79,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """A check as shown."""
+    """A check as shown; `detail` and `help` are in the English of the log."""
 
     title: str
     pill: Pill
     detail: str
+    help: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +119,6 @@ class SignInStatus:
     through: bool = False
     lines: tuple[Line, ...] = ()
     checks: tuple[CheckRow, ...] = ()
-    checked: str = ""
     people: tuple[PersonRow, ...] = ()
     more: str = ""
     patterns: bool = False
@@ -150,13 +137,8 @@ def sign_in_status(facts: StatusFacts, language: Language, *, now: datetime) -> 
         as_of,
         iso,
         through=True,
-        lines=(
-            _state(facts, language, now),
-            *_lines(facts, facts.provider, language),
-            *_secret(facts.provider, language, now),
-        ),
-        checks=tuple(CheckRow(check.title, _check_pill(check.state, language), check.detail) for check in facts.checks),
-        checked=language.moment(facts.checked_at, now) if facts.checked_at else "",
+        lines=(_state(facts, language, now), *_lines(facts, facts.provider, language)),
+        checks=tuple(_check(check, language) for check in facts.checks),
         people=tuple(_person(person, facts.max_age, language, now) for person in oldest[:MOST]),
         more=language.say_n("and {n} more person", "and {n} more people", more) if more > 0 else "",
         patterns=facts.patterns,
@@ -220,25 +202,28 @@ def _sources(provider: OidcProvider) -> str:
     return ", ".join(names.get(each, each) for each in provider.groups_from)
 
 
-def _secret(provider: Provider, language: Language, now: datetime) -> tuple[Line, ...]:
-    """When the client secret ends, if the policy file says so: at the beginning of that day, UTC."""
-    if provider.secret_expires is None:
-        return ()
-    end = datetime.combine(provider.secret_expires, datetime.min.time(), UTC)
-    label, day = language.say("Client secret"), provider.secret_expires.isoformat()
-    if end <= now:
-        return (Line(label, language.say("Since {day}.", day=day), pill=Pill("bad", language.say("Expired"))),)
-    tone = "wait" if end - now <= SOON else "ok"
-    return (Line(label, day, pill=Pill(tone, language.say("Expires in {time}", time=_age(now, language, end)))),)
-
-
-def _check_pill(state: CheckState, language: Language) -> Pill:
-    pills = {
-        CheckState.PASSED: Pill("ok", language.say("Passed")),
-        CheckState.FAILED: Pill("bad", language.say("Failed")),
-        CheckState.NOT_CHECKED: Pill("no", language.say("Not checked")),
+def _check(check: CheckFacts, language: Language) -> CheckRow:
+    say = language.say
+    titles = {
+        "discovery": say("Discovery"),
+        "certificate": say("Certificate of the provider"),
+        "keys": say("Keys that sign"),
+        "client": say("The hub as a client"),
+        "redirect address": say("The way back to the hub"),
+        "groups": say("Groups of a test user"),
+        "sign-out": say("Signing out at the provider"),
+        "back-channel logout": say("Word of who signs out there"),
+        "client secret": say("Client secret"),
+        "CA file": say("Certificate of the own authority"),
+        "JUPYTERHUB_CRYPT_KEY": say("Key that encrypts tokens"),
     }
-    return pills[state]
+    pills = {
+        "passed": Pill("ok", say("Passed")),
+        "failed": Pill("bad", say("Failed")),
+        "warning": Pill("wait", say("Needs a look"), "warn"),
+    }
+    pill = pills.get(check.state, Pill("no", say("Not checked")))
+    return CheckRow(titles.get(check.name, check.name), pill, check.detail, check.help)
 
 
 def _person(person: PersonFacts, max_age: int, language: Language, now: datetime) -> PersonRow:

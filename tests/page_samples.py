@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +55,6 @@ from aihub.projects import Decisions, IdleRules, ImageDecision, Membership, Offe
 from aihub.resources import Resources
 from aihub.signinstatus import (
     CheckFacts,
-    CheckState,
     PersonFacts,
     StatusFacts,
     sign_in_status,
@@ -446,11 +445,9 @@ def sign_in_refused(reason: SignInReason) -> Callable[[Language, Mark], Any]:
 
 
 def sign_in_state(language: Language, mark: Mark = unmarked) -> Any:
-    """Keycloak is silent, sends no groups to somebody, and its client secret ends soon."""
+    """Keycloak is silent, sent no groups for somebody, and its client secret ends soon."""
     hour = timedelta(hours=1)
-    provider = OidcProvider(
-        "https://login.example.org/realms/school", "aihub", keycloak=True, secret_expires=date(2026, 11, 30)
-    )
+    provider = OidcProvider("https://login.example.org/realms/school", "aihub", keycloak=True)
     facts = StatusFacts(
         provider,
         public_url="https://hub.example.org",
@@ -458,11 +455,11 @@ def sign_in_state(language: Language, mark: Mark = unmarked) -> Any:
         last_answer=NOW - 2 * hour,
         down_since=NOW - hour,
         checks=(
-            CheckFacts(mark("Discovery"), CheckState.PASSED),
-            CheckFacts(mark("The client"), CheckState.FAILED, mark("It does not know the secret.")),
-            CheckFacts(mark("Groups of a user"), CheckState.NOT_CHECKED, mark("No test user was named.")),
+            CheckFacts("discovery", "passed"),
+            CheckFacts("client", "failed", mark("the provider does not accept 'aihub'"), mark("Compare the secret.")),
+            CheckFacts("client secret", "warning", mark("it ends on 2026-11-30"), mark("Make a new one.")),
+            CheckFacts("groups", "notChecked", mark("because no test user is named")),
         ),
-        checked_at=NOW - 3 * hour,
         people=(
             *(PersonFacts(mark(f"student-{number:02}"), NOW - number * timedelta(minutes=5)) for number in range(101)),
             PersonFacts(mark("student-a"), NOW - 13 * hour),
@@ -488,7 +485,7 @@ def sign_in_state(language: Language, mark: Mark = unmarked) -> Any:
 
 def sign_in_state_new(language: Language, mark: Mark = unmarked) -> Any:
     """GitHub, and nobody has signed in yet."""
-    provider = GitHubProvider("Iv1.example", organizations=(mark("my-school"),), secret_expires=date(2026, 11, 1))
+    provider = GitHubProvider("Iv1.example", organizations=(mark("my-school"),))
     return sign_in_status(StatusFacts(provider, max_age=3600, patterns=True), language, now=NOW)
 
 

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aihub import live
 from aihub.groupprojects import GroupProblem, GroupWarning
 from aihub.identity import GitHubProvider, OidcProvider
 from aihub.language import Language
 from aihub.projects import Membership, Project
 from aihub.signinstatus import (
     CheckFacts,
-    CheckState,
     PersonFacts,
     SignInStatus,
     StatusFacts,
@@ -55,20 +55,6 @@ def test_the_state_of_the_provider_has_its_age(facts: dict[str, object], shown: 
     assert line(status(**facts), "State") == shown
 
 
-SECRETS = {
-    "long": (date(2027, 5, 1), ("ok", "Expires in 158 d 11 h", "2027-05-01")),
-    "soon": (date(2026, 12, 7), ("wait", "Expires in 13 d 11 h", "2026-12-07")),
-    "just not soon": (date(2026, 12, 8), ("ok", "Expires in 14 d 11 h", "2026-12-08")),
-    "over": (date(2026, 11, 23), ("bad", "Expired", "Since 2026-11-23.")),
-}
-
-
-@pytest.mark.parametrize(("day", "shown"), SECRETS.values(), ids=SECRETS.keys())
-def test_a_client_secret_is_warned_of_14_days_ahead(day: date, shown: tuple[str, str, str]) -> None:
-    page = status(provider=OidcProvider("https://id.example.org", "aihub", secret_expires=day))
-    assert line(page, "Client secret") == shown
-
-
 def test_github_shows_organizations_instead_of_claims() -> None:
     page = status(provider=GitHubProvider("Iv1", organizations=("school", "lab")))
     assert line(page, "Organizations")[2] == "school, lab"
@@ -106,12 +92,19 @@ def test_the_hundred_oldest_identities_are_listed_and_the_others_counted() -> No
 
 
 def test_checks_have_a_word_for_each_end() -> None:
-    checks = tuple(CheckFacts("t", state, "d") for state in CheckState)
-    assert [(row.pill.tone, row.pill.word) for row in status(checks=checks).checks] == [
+    checks = tuple(CheckFacts("keys", state.value, "why", "what to do") for state in live.CheckState)
+    assert {(row.pill.tone, row.pill.word) for row in status(checks=checks).checks} == {
         ("ok", "Passed"),
         ("bad", "Failed"),
+        ("wait", "Needs a look"),
         ("no", "Not checked"),
-    ]
+    }
+    row = status(checks=checks[:1]).checks[0]
+    assert (row.title, row.detail, row.help) == ("Keys that sign", "why", "what to do")
+
+
+def test_a_check_that_the_page_does_not_know_has_its_own_name() -> None:
+    assert status(checks=(CheckFacts("PKCE", "warning"),)).checks[0].title == "PKCE"
 
 
 def test_projects_made_by_groups_name_their_groups_and_those_that_made_none_say_why() -> None:

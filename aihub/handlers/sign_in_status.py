@@ -8,7 +8,7 @@ from typing import Any
 from tornado import web
 
 from aihub.handlers.base import PageHandler
-from aihub.signinstatus import PersonFacts, StatusFacts, sign_in_status
+from aihub.signinstatus import CheckFacts, PersonFacts, StatusFacts, sign_in_status
 
 __all__ = ["routes"]
 
@@ -36,6 +36,7 @@ class StatusPage(PageHandler):
             max_age=sign_in.rules.max_age,
             last_answer=_known_time(state.last_answer) if state else None,
             down_since=_known_time(state.down_since) if state else None,
+            checks=tuple(CheckFacts(each.name, each.state.value, each.detail, each.help) for each in self.aihub.checks),
             people=people,
             patterns=bool(file.group_patterns),
             projects=tuple(

@@ -144,7 +144,7 @@ PAGES = {
     ],
     "novice": ["/hub/home", "/hub/spawn-pending/novice/broken"],
     "instructor": ["/hub/aihub/projects", "/hub/aihub/projects/ml101"],
-    "admin": ["/hub/home", "/hub/spawn/student", "/hub/aihub/projects"],
+    "admin": ["/hub/home", "/hub/spawn/student", "/hub/aihub/projects", "/hub/aihub/sign-in"],
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from jupyterhub._data import DATA_FILES_PATH
 from playwright.sync_api import Browser, Page, Route, expect
@@ -16,6 +17,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from aihub.handlers.base import CONTENT_SECURITY_POLICY
 from aihub.i18n import STATIC, Catalogues
 from tests.local.browsing import axe_script
+from tests.local.rig import Rig
 from tests.local.test_accessibility import check
 from tests.page_samples import render
 
@@ -123,3 +125,21 @@ def test_without_scripts_the_page_of_a_silent_provider_has_its_button(browser: B
         expect(page.locator("#retry")).to_be_hidden()
         page.get_by_role("link", name="Try again").click()
         expect(page).to_have_title("There")
+
+
+# --- the state of sign-in, on a hub without a provider ---------------------------------------------------------------
+
+
+def test_the_state_of_sign_in_is_for_admins(hub: Rig) -> None:
+    page = hub.sign_in("admin").get("/hub/aihub/sign-in")
+    assert page.status_code == 200
+    assert "No sign-in service" in page.text
+    assert hub.sign_in("student").get("/hub/aihub/sign-in").status_code == 403
+    assert hub.sign_in("instructor").get("/hub/aihub/sign-in").status_code == 403
+
+
+def test_nobody_is_led_from_the_state_of_sign_in_to_signing_in(hub: Rig) -> None:
+    with httpx.Client(base_url=hub.url) as nobody:
+        answer = nobody.get("/hub/aihub/sign-in")
+    assert answer.status_code == 302
+    assert answer.headers["location"] == "/hub/login?next=%2Fhub%2Faihub%2Fsign-in"
