@@ -10,8 +10,7 @@ import base64
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -180,11 +179,6 @@ def around(site: Site, keycloak: Keycloak) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def signed_in(release: SsoRelease) -> Callable[[str], httpx.Client]:
-    return release.sign_in
-
-
 # --- signing in ------------------------------------------------------------------------------------------------------
 
 
@@ -313,7 +307,7 @@ def test_a_key_is_rotated_and_nobody_notices(release: SsoRelease) -> None:
 
 @pytest.mark.slow
 def test_without_the_clients_secret_the_hub_does_not_start_and_kubernetes_says_why(
-    release: SsoRelease, tmp_path: Path
+    release: SsoRelease,
 ) -> None:
     kept = release.cluster.get("secret", "aihub-secrets", "--namespace", release.namespace)["data"]["clientSecret"]
     release.kubectl(
