@@ -53,7 +53,7 @@ class Frame:
 
     def meets(self, other: Frame) -> bool:
         """Whether one text could fit both frames."""
-        short, long = sorted((self.before, other.before), key=len)
+        short, long = sorted((self.before, other.before))
         tail, end = sorted((self.after, other.after), key=len)
         # What one frame has and the other has not is part of the other's word.
         word = long[len(short) :] + end[: len(end) - len(tail)]

@@ -1047,6 +1047,29 @@ def test_files_that_cannot_be_opened_are_unreadable(tmp_path: Path) -> None:
 
 EXAMPLE_TEXT = EXAMPLE.read_text(encoding="utf-8")
 EXAMPLE_VALUE = yaml.safe_load(EXAMPLE_TEXT)
+PROVIDER = {"issuer": "https://id.example.org/realms/school", "clientId": "aihub", "caFile": "ca.pem"}
+PROVIDERS = {
+    "method": "keycloak",
+    "publicUrl": "https://hub.example.org",
+    "keycloak": {**PROVIDER, "internalUrl": "http://sso:8080", "groupsFrom": ["groups", "clientRoles"]},
+    "oidc": {**PROVIDER, "scopes": ["groups"], "clientSecretExpires": "2027-03-31"},
+    "github": {"clientId": "x", "url": "https://git.example.org", "organizations": ["my-school"]},
+    "allowed": {"groups": ["/courses/**", "role:student"], "users": ["ada"]},
+    "admins": {"groups": ["/staff"]},
+    "identity": {"maxAge": "12h", "freshForAccelerators": True},
+    "afterSignOut": "stopServers",
+    "afterLeaving": {"stopServersAfter": "15m"},
+}
+"""Every block of sign-in at once. The example signs in by personas."""
+EVERYTHING = {
+    **EXAMPLE_VALUE,
+    "signIn": {**EXAMPLE_VALUE["signIn"], **PROVIDERS},
+    "groupProjects": {
+        "courses": {"members": "/c/<project>/students", "instructors": "/c/<project>/staff", "template": "course"},
+        "labs": {"members": "/labs/<project>", "name": "lab-<project>", "template": "course"},
+    },
+    "projectTemplates": {"course": {"images": {"offer": ["pytorch"]}, "profiles": {"offer": ["cpu-small"]}}},
+}
 
 scalars = (
     st.none()
@@ -1072,7 +1095,7 @@ def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | i
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 @given(data=st.data())
 def test_no_value_anywhere_raises(tmp_path: Path, data: st.DataObject) -> None:
-    document = json.loads(json.dumps(EXAMPLE_VALUE))
+    document = json.loads(json.dumps(EVERYTHING))
     for _ in range(data.draw(st.integers(1, 4))):
         path = data.draw(st.sampled_from(paths_of(document)[1:]))
         parent = document
@@ -1117,6 +1140,7 @@ def test_the_schema_accepts_the_shipped_policies() -> None:
     for path in (EXAMPLE, DEMO / "policy.yaml"):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert list(validator.iter_errors(document)) == []
+    assert list(validator.iter_errors(EVERYTHING)) == []
 
 
 # What only the loader can see: the YAML itself, and rules that a pattern cannot hold.

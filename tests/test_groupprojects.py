@@ -151,6 +151,12 @@ def test_teams_of_github_make_projects_too() -> None:
     }
 
 
+def test_every_pattern_makes_its_projects() -> None:
+    labs = pattern("/labs/<project>", None, "lab-<project>")
+    policy, _ = with_group_projects(Policy(), [pattern(), labs], ["/labs/nlp", "/courses/ml101/staff"])
+    assert {*policy.projects} == {"ml101", "lab-nlp"}
+
+
 def test_projects_of_the_file_come_first_and_nothing_else_of_the_policy_changes() -> None:
     file = Policy(projects={"p": Project("p")}, start_when_unknown=True, fresh_for_accelerators=True)
     policy, _ = with_group_projects(file, [pattern()], ["/courses/a/staff"])
@@ -180,6 +186,8 @@ def test_warnings_are_in_one_order_whatever_that_of_the_groups() -> None:
         ("/c/<project>", "/c/<project>-staff", True),
         ("/c/<project>/students", "/c/<project>/staff", False),
         ("/c/<project>/x", "/<project>/x", False),
+        ("/c/<project>/x", "/c/<project>-lab/x", True),
+        ("/c/<project>/x", "/c/<project>/y/x", False),
     ],
 )
 def test_two_forms_meet_where_one_text_fits_both(one: str, other: str, meet: bool) -> None:

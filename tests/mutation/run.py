@@ -23,6 +23,7 @@ REQUIRED = 0.9
 SUPPORT = ("__init__.py", "oracle.py", "strategies.py", "ledger_rig.py", "mutation/__init__.py", "mutation/profile.py")
 TESTS: Mapping[str, tuple[str, ...]] = {
     "policy": ("test_policy.py", "test_policy_properties.py"),
+    "groupprojects": ("test_groupprojects.py",),
     "capacity": ("test_capacity.py", "test_policy.py"),
     "scheduling": ("test_scheduling.py",),
     "quota": ("test_quota.py",),
