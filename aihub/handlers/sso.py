@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from jupyterhub.handlers.login import LogoutHandler
+from jupyterhub.user import User
 from jupyterhub.utils import url_path_join
 from tornado import web
 
@@ -294,14 +295,16 @@ class SignOut(ProviderPage, LogoutHandler):
 
     async def get(self) -> None:
         """End this browser's session here, then there (OpenID Connect RP-Initiated Logout 1.0)."""
-        user, session = self.current_user, self.get_session_cookie()
+        user = self.current_user if isinstance(self.current_user, User) else None
+        session = self.get_session_cookie()
         kept = Kept.from_state(await user.get_auth_state()) if user else None
         await self.default_handle_logout()
         if user is not None and self.method.sign_in.rules.stop_servers:
             self.method.stop_servers(self, user)
         self._jupyterhub_user = None
+        # Also of somebody who was not let in here: else they could only come back as the same person.
         address = await self.method.end_session_endpoint()
-        if user is None or not address:
+        if not address:
             await self._show(at_provider=False)
             return
         query = {
