@@ -136,7 +136,8 @@ def post_form(endpoint: str, url: str, form: Mapping[str, str], headers: Mapping
 class Http:
     """Carries out calls with tornado's client: no redirects, no proxies, bounded in time and size.
 
-    `ca_file` is whom TLS trusts instead of the system's list; it is read again when it changes. Seconds and bytes.
+    `ca_file` is whom TLS trusts instead of the system's list; it is read again when it changes. With `see_redirects` an
+    answer that is a redirect is returned, not followed either. Seconds and bytes.
     """
 
     def __init__(
@@ -146,7 +147,9 @@ class Http:
         connect: float = CONNECT_SECONDS,
         total: float = REQUEST_SECONDS,
         max_body: int = MAX_BODY,
+        see_redirects: bool = False,
     ) -> None:
+        self._see_redirects = see_redirects
         self._ca_file = ca_file
         self._connect = connect
         self._total = total
@@ -171,12 +174,18 @@ class Http:
             follow_redirects=False,
             # What is unpacked is not counted by tornado, so nothing packed is asked for.
             decompress_response=False,
-            ssl_options=self._context(call.endpoint),
+            ssl_options=self.trust(call.endpoint),
             user_agent="AIHub",
             header_callback=taken.header,
             streaming_callback=taken.body,
         )
-        return _reply(call.endpoint, await self._response(call.endpoint, request, taken), taken)
+        response = await self._response(call.endpoint, request, taken)
+        if taken.too_large:
+            raise _too_large(call.endpoint)
+        if 300 <= response.code < 400 and not self._see_redirects:
+            raise ProviderWrong(call.endpoint, f"answered {response.code}, a redirect, and none is followed")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.code, headers, taken.bytes)
 
     async def _response(self, endpoint: str, request: HTTPRequest, taken: _Taken) -> HTTPResponse:
         if self._client is None:
@@ -201,7 +210,8 @@ class Http:
         except (HTTPInputError, UnsatisfiableReadError, ValueError, KeyError):
             raise ProviderWrong(endpoint, "its address or its answer is not HTTP") from None
 
-    def _context(self, endpoint: str) -> ssl.SSLContext | None:
+    def trust(self, endpoint: str) -> ssl.SSLContext | None:
+        """Whom TLS trusts; None: the system's list. Raises ProviderWrong when the CA file cannot be read."""
         if not self._ca_file:
             return None
         try:
@@ -235,15 +245,6 @@ class _Taken:
     @property
     def bytes(self) -> bytes:
         return bytes(self._parts)
-
-
-def _reply(endpoint: str, response: HTTPResponse, taken: _Taken) -> Reply:
-    if taken.too_large:
-        raise _too_large(endpoint)
-    if 300 <= response.code < 400:
-        raise ProviderWrong(endpoint, f"answered {response.code}, a redirect, and none is followed")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.code, headers, taken.bytes)
 
 
 def _too_large(endpoint: str) -> ProviderWrong:

@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from aihub.config import Loaded
     from aihub.findings import Finding
+    from aihub.live import Check
     from aihub.policy import Judgement, Policy
     from aihub.projects import Person
 
@@ -36,24 +37,47 @@ FINE, FOUND, UNREADABLE = 0, 1, 2
     show_default=True,
     help="What to print; github makes annotations of a workflow run.",
 )
-def check(files: tuple[Path, ...], form: str) -> None:
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Ask the provider of signIn too: is it there, does it accept this hub, does it send groups?",
+)
+@click.option("--base-url", default="/", show_default=True, help="With --live: the hub's path below signIn.publicUrl.")
+def check(files: tuple[Path, ...], form: str, base_url: str, *, live: bool) -> None:
     """Check a policy file or folder; several are merged into one policy.
 
     Everything that is wrong is printed at once, with its place and what to do. Exit status: 0 when the policy can be
-    used (warnings allowed), 1 when it cannot, 2 when a file cannot be read.
+    used (warnings allowed), 1 when it cannot or a live check failed, 2 when a file cannot be read.
+
+    With --live the environment has to be the hub's: AIHUB_CLIENT_SECRET_FILE (or AIHUB_CLIENT_SECRET) and
+    JUPYTERHUB_CRYPT_KEY. AIHUB_TEST_USER and AIHUB_TEST_PASSWORD_FILE name a test user, whose groups are looked at.
 
     \b
     Examples:
       aihub check policy.yaml
       aihub check config/base config/term.yaml
+      aihub check --live policy.yaml
       aihub check --format json policy.yaml | jq -r '.findings[].message'
     """  # noqa: D301 - click reads the character \b
     from aihub.config import attempt
 
     loaded = attempt(files)
+    asked = _ask_provider(loaded, base_url) if live and loaded.usable else None
     printers = {"text": _print_text, "json": _print_json, "github": _print_github}
-    printers[form](loaded)
-    sys.exit(_status(loaded))
+    printers[form](loaded, asked)
+    sys.exit(_status(loaded) or (FOUND if any(each.state == "failed" for each in asked or ()) else FINE))
+
+
+def _ask_provider(loaded: Loaded, base_url: str) -> tuple[Check, ...]:
+    import asyncio
+    import time
+
+    from aihub.live import checks
+    from aihub.provider import secret_from
+
+    public, base = loaded.sign_in.public_url, base_url.strip("/")
+    redirect_uri = f"{public}{f'/{base}' if base else ''}/hub/oauth_callback" if public else ""
+    return asyncio.run(checks(loaded.sign_in, secret_from(), redirect_uri, time.time()))
 
 
 def _status(loaded: Loaded) -> int:
@@ -64,8 +88,12 @@ def _status(loaded: Loaded) -> int:
     return FINE if loaded.usable else FOUND
 
 
-def _print_text(loaded: Loaded) -> None:
+def _print_text(loaded: Loaded, asked: tuple[Check, ...] | None) -> None:
     print_findings(loaded.findings)
+    for each in asked or ():
+        _print_check(each)
+    if asked == ():
+        _say(f"signIn.method is {loaded.sign_in.method}: there is no provider to ask.")
     errors, warnings = _counts(loaded)
     policy = loaded.policy
     if errors or warnings:
@@ -77,6 +105,19 @@ def _print_text(loaded: Loaded) -> None:
             _number(len(policy.profiles), "profile"),
         )
         _say(f"{click.style('The policy is fine', fg='green')}: {', '.join(contents)}.")
+
+
+_COLOURS = {"passed": "green", "failed": "red", "warning": "yellow", "notChecked": None}
+
+
+def _print_check(check: Check) -> None:
+    words = "not checked" if check.state == "notChecked" else check.state.value
+    detail = (
+        f", {_inert(check.detail)}" if check.state == "notChecked" else f": {_inert(check.detail)}" * bool(check.detail)
+    )
+    _say(f"{check.name}: {click.style(words, fg=_COLOURS[check.state.value], bold=True)}{detail}")
+    if check.help:
+        _say(f"  {_inert(check.help)}")
 
 
 def print_findings(findings: Iterable[Finding], *, err: bool = False) -> None:
@@ -98,14 +139,16 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
         yield f"  {_inert(finding.help)}"
 
 
-def _print_json(loaded: Loaded) -> None:
+def _print_json(loaded: Loaded, asked: tuple[Check, ...] | None) -> None:
     errors, warnings = _counts(loaded)
     findings = [finding.as_dict() for finding in loaded.findings]
-    document = {"errors": errors, "warnings": warnings, "findings": findings}
+    document: dict[str, object] = {"errors": errors, "warnings": warnings, "findings": findings}
+    if asked is not None:
+        document["checks"] = [each.as_dict() for each in asked]
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _print_github(loaded: Loaded) -> None:
+def _print_github(loaded: Loaded, asked: tuple[Check, ...] | None) -> None:
     """Workflow commands, https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
     for finding in loaded.findings:
         place = {"file": finding.file, "line": finding.line, "col": finding.column, "title": finding.code}
@@ -113,6 +156,10 @@ def _print_github(loaded: Loaded) -> None:
         meant = f" Did you mean {finding.suggestion}?" if finding.suggestion else ""
         text = f"{finding.message}.{meant} {finding.help}".rstrip()
         click.echo(f"::{finding.severity.value} {properties}::{_escaped(_inert(text))}")
+    for each in asked or ():
+        level = {"failed": "error", "warning": "warning"}.get(each.state.value, "notice")
+        text = _inert(f"{each.name}: {each.state.value} {each.detail}. {each.help}".rstrip())
+        click.echo(f"::{level} title=live::{_escaped(text)}")
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -413,7 +413,7 @@ class OidcClient:
     async def _tokens(self, form: Mapping[str, str], sent: tuple[str, ...]) -> Tokens:
         metadata, secret = await self.metadata(), self._secret()
         headers, proof = _client_authentication(self.provider.client_id, secret, metadata)
-        call = post_form(TOKEN, self._internal(metadata.token_endpoint), {**form, **proof}, headers)
+        call = post_form(TOKEN, self.inner(metadata.token_endpoint), {**form, **proof}, headers)
         return await self._caller.ask(
             call, lambda reply: _granted(reply, (*sent, secret), self._clock()), personal=True
         )
@@ -422,9 +422,9 @@ class OidcClient:
         return _document(settled(reply, endpoint, self._clock()), endpoint)
 
     def _call(self, endpoint: str, address: str, headers: Mapping[str, str]) -> Call:
-        return Call(endpoint, self._internal(address), {"Accept": "application/json", **headers})
+        return Call(endpoint, self.inner(address), {"Accept": "application/json", **headers})
 
-    def _internal(self, address: str) -> str:
+    def inner(self, address: str) -> str:
         """`address` as the hub reaches it: what the browser is sent to stays as it is."""
         if not self.provider.internal_url or origin_of(address) != origin_of(self.provider.issuer):
             return address

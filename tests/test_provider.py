@@ -124,6 +124,22 @@ async def test_who_leaves_does_not_end_the_fetch_of_the_others(rig: HostileProvi
     assert rig.count("discovery") == 1
 
 
+async def test_a_probe_asks_unless_the_answer_is_young(rig: HostileProvider, client: OidcClient, clock: Clock) -> None:
+    await client.metadata()
+    clock.now += 9
+    await client.probe(10)
+    assert rig.count("discovery") == 1
+    clock.now += 2
+    await client.probe(10)
+    assert rig.count("discovery") == 2
+    rig.stop()
+    clock.now += 11
+    for _ in range(2):
+        with pytest.raises(ProviderDown):
+            await client.probe(10)
+    assert (await client.metadata()).issuer == rig.issuer
+
+
 HTTP = "http://id.example.org/realms/school/protocol/openid-connect"
 
 

@@ -9,6 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -16,8 +19,13 @@ import tornado.httpserver
 import tornado.iostream
 import tornado.netutil
 import tornado.web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-__all__ = ["Fault", "RigEndpoint", "Sent", "WebRig"]
+__all__ = ["Authority", "Fault", "RigEndpoint", "Sent", "WebRig"]
 
 
 @dataclass
@@ -50,6 +58,50 @@ class Sent:
     path: str
     form: Mapping[str, str]
     headers: Mapping[str, str]
+
+
+class Authority:
+    """A certificate authority in a folder; `file` is its certificate, which ends in `days` (negative: ended)."""
+
+    def __init__(self, folder: Path, days: float = 365) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AIHub test authority")])
+        certificate = self._signed(self._name, self._key.public_key(), days, authority=True)
+        self.file = str(folder / "ca.pem")
+        Path(self.file).write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def certificate(self, days: float = 90) -> tuple[str, str]:
+        """Files of a certificate for 127.0.0.1 that ends in `days`, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+        certificate = self._signed(subject, key.public_key(), days, authority=False)
+        files = self._folder / f"server-{days}.pem", self._folder / f"server-{days}.key"
+        files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return str(files[0]), str(files[1])
+
+    def _signed(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: float, *, authority: bool
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=400))
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own), critical=False)
+        )
+        if not authority:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
 
 
 class WebRig:
