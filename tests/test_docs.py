@@ -20,6 +20,7 @@ from aihub.cli import main
 from aihub.cli_secrets import SECRET_KEYS
 from aihub.config import load, schema
 from aihub.errors import Reason
+from aihub.identity import SignInReason
 from aihub.messages import status_of
 from aihub.policy import Rule
 
@@ -239,6 +240,11 @@ def test_the_module_map_is_the_tree() -> None:
     named = [plain(module) for module, what in rows if what]
     assert len(named) == len(set(named))
     assert set(named) == modules()
+
+
+def test_every_reason_of_a_refused_sign_in_is_in_the_students_table() -> None:
+    rows = table(text_of("student.md"), "You cannot sign in")
+    assert sorted(code for row in rows for code in _CODE.findall(row[0])) == sorted(SignInReason)
 
 
 def test_every_refusal_is_in_the_table_with_its_status() -> None:
