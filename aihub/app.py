@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from traitlets import Float, Int, List, Unicode
 from traitlets.config import SingletonConfigurable
@@ -26,6 +27,7 @@ from aihub.findings import Finding
 from aihub.groupprojects import GroupWarning, with_group_projects
 from aihub.guard import Guard, Guarded
 from aihub.identities import Identities, IdentityState, ProviderState
+from aihub.identity import OidcProvider
 from aihub.ledger import Admissions, Entry, HeldClaim, Ledger, Request, Room, ServerKey
 from aihub.pages import Chrome
 from aihub.plan import Plan
@@ -327,7 +329,26 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             findings,
             self._loaded_at if findings else None,
             evaluation=person.admin and self.sign_in.method == SHARED_PASSWORD,
+            **(self._provider_chrome() if person.admin else {}),
         )
+
+    def _provider_chrome(self) -> dict[str, Any]:
+        """What admins read of the provider around every page; nothing without one."""
+        state, provider = self.provider, self.sign_in.provider
+        if state is None or provider is None:
+            return {}
+        oidc = provider if isinstance(provider, OidcProvider) else None
+        return {
+            "sign_in": True,
+            "groups_missing": tuple(sorted(self.identities.without_groups)),
+            "groups_claim": oidc.groups_claim if oidc else "",
+            "keycloak_client": oidc.client_id if oidc and oidc.keycloak else "",
+            "provider": urlsplit(provider.issuer).netloc,
+            "provider_down_since": datetime.fromtimestamp(state.down_since, UTC) if state.down_since else None,
+            "sign_in_warnings": tuple(
+                f"{each.name}: {each.detail}" for each in self.checks if each.state in ("failed", "warning")
+            ),
+        }
 
     def person(self, user: Any) -> Person:
         """The person that a user of the hub is."""

@@ -44,22 +44,19 @@ class Identities(Mapping[str, IdentityState]):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._states: dict[str, IdentityState] = {}
-        self._without_groups: set[str] = set()
+        self.without_groups: set[str] = set()
+        """Whom the last good answer gave no groups claim, also if they were signed out then.
+
+        It says nothing of what they belong to.
+        """
 
     def confirmed(self, name: str, at: float, *, groups_missing: bool = False) -> None:
         """The provider gave a good answer about `name` at `at` (unix seconds)."""
         self._states[name] = IdentityState(at, groups_missing=groups_missing)
         if groups_missing:
-            self._without_groups.add(name)
+            self.without_groups.add(name)
         else:
-            self._without_groups.discard(name)
-
-    def without_groups(self, name: str) -> bool:
-        """Whether the last good answer about `name` came without any groups claim, even if they were signed out then.
-
-        It says nothing of what the person belongs to.
-        """
-        return name in self._without_groups
+            self.without_groups.discard(name)
 
     def kept(self, name: str, confirmed_at: float | None = None) -> None:
         """The provider was silent, or the session there is over: the last good identity goes on.

@@ -78,7 +78,7 @@ class HubServer:
         no groups claim, which says nothing of the person.
         """
         aihub, name = AIHub.instance(), self._user.name
-        if aihub.sign_in.method != self._method or aihub.identities.without_groups(name):
+        if aihub.sign_in.method != self._method or name in aihub.identities.without_groups:
             return None
         return belongs(aihub.policy.projects.get(self.project), self._person(aihub, name))
 

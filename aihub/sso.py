@@ -26,7 +26,7 @@ from traitlets import default
 
 from aihub import metrics
 from aihub.app import AIHub
-from aihub.auth import SignInMethod, sign_out
+from aihub.auth import SignInMethod, sign_out, tell_kind
 from aihub.claims import identity_of
 from aihub.config import GITHUB, KEYCLOAK, OIDC, SignIn
 from aihub.errors import StoreError
@@ -216,8 +216,12 @@ class ProviderSignIn(SignInMethod):
         """Who signed in, and the tokens. Raises what the clients raise, TokenRefused, SignInRefused."""
 
     @abstractmethod
-    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
-        """Who that is now. Raises as `redeem`."""
+    async def fresh(self, kept: Kept) -> Tokens:
+        """The tokens to ask with now; those of `kept` may be worth nothing from then on. Raises what clients raise."""
+
+    @abstractmethod
+    async def renew(self, kept: Kept) -> Identity:
+        """Who that is now, by the tokens of `kept`, which are fresh. Raises as `redeem`."""
 
     @default("enable_auth_state")
     def _enable_auth_state(self) -> bool:
@@ -402,6 +406,7 @@ class ProviderSignIn(SignInMethod):
 
         Requests of one person that come together share one question: a refresh token may be good for one use only.
         """
+        tell_kind(handler)
         asking = self._asking.get(user.name)
         if asking is None:
             asking = self._asking[user.name] = asyncio.ensure_future(self._ask(user))
@@ -447,7 +452,9 @@ class ProviderSignIn(SignInMethod):
     async def _answer(self, name: str, kept: Kept) -> tuple[Answer, Kept]:
         """What the provider says of the user called `name`, and what is to be kept of it."""
         try:
-            identity, tokens = await self.renew(kept)
+            # Kept whatever follows: the refresh token before may have been good for this one use.
+            kept = replace(kept, tokens=await self.fresh(kept))
+            identity = await self.renew(kept)
         except ProviderDown as error:
             self._waited = self.clock()
             self.log.warning("The provider does not answer; %s keeps the last identity: %s", name, error)
@@ -465,7 +472,7 @@ class ProviderSignIn(SignInMethod):
             # What is said of this hub (that its secret is wrong, say) is nothing that its people did.
             self.log.error("The provider does not accept this hub; %s keeps the last identity: %s", name, error)  # noqa: TRY400  # the error says all
             return Answer.SILENT, kept
-        return Answer.CONFIRMED, replace(kept, identity=identity, tokens=tokens, confirmed=self.clock())
+        return Answer.CONFIRMED, replace(kept, identity=identity, confirmed=self.clock())
 
     def _silent(self) -> bool:
         """Whether somebody has just waited for the provider in vain."""
@@ -580,16 +587,16 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
         tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
         return await self._identity(tokens, nonce=code.nonce), tokens
 
-    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
-        """By the refresh token; without one by asking who the access token belongs to."""
-        if kept.tokens.refresh:
-            tokens = await self.client.refresh(kept.tokens.refresh)
-            if tokens.id:
-                return await self._identity(tokens, subject=kept.identity.subject, before=kept.identity), tokens
-        else:
-            tokens = kept.tokens
+    async def fresh(self, kept: Kept) -> Tokens:
+        """By the refresh token, where there is one."""
+        return await self.client.refresh(kept.tokens.refresh) if kept.tokens.refresh else kept.tokens
+
+    async def renew(self, kept: Kept) -> Identity:
+        """By the ID token that came with fresh ones; without one by asking who the access token belongs to."""
+        if kept.tokens.refresh and kept.tokens.id:
+            return await self._identity(kept.tokens, subject=kept.identity.subject, before=kept.identity)
         claims = {"sub": kept.identity.subject, "iss": kept.identity.issuer, "sid": kept.identity.session}
-        return await self._combined(claims, tokens, ask=True), tokens
+        return await self._combined(claims, kept.tokens, ask=True)
 
     async def _identity(
         self, tokens: Tokens, *, nonce: str | None = None, subject: str | None = None, before: Identity | None = None
@@ -643,9 +650,13 @@ class GitHubSignIn(ProviderSignIn, GitHubOAuthenticator):
         tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
         return await self.client.identity(tokens), tokens
 
-    async def renew(self, kept: Kept) -> tuple[Identity, Tokens]:
-        """Read it again: the token does not expire (upstream.md 29). Raises TokenRefused for another account."""
+    async def fresh(self, kept: Kept) -> Tokens:
+        """The same: the token does not expire (upstream.md 29)."""
+        return kept.tokens
+
+    async def renew(self, kept: Kept) -> Identity:
+        """Read it again. Raises TokenRefused for another account."""
         identity = await self.client.identity(kept.tokens)
         if identity.subject != kept.identity.subject:
             raise TokenRefused("subject", "the token belongs to another account now")
-        return identity, kept.tokens
+        return identity

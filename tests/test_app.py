@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,9 +17,10 @@ from aihub.app import Admission, AIHub, Ending, Seen
 from aihub.catalog import TagState
 from aihub.errors import PolicyFileError, Reason, Refusal, RefusedError
 from aihub.ledger import Entry, Phase, ServerKey
+from aihub.pages import Chrome
 from aihub.plan import Plan
 from aihub.projects import Decisions, ImageDecision, Person
-from tests.hub_rig import FakeSite, hub_user, loaded_aihub
+from tests.hub_rig import POLICY, FakeSite, hub_user, loaded_aihub
 
 ADA = Person("ada", frozenset({"/students"}))
 
@@ -352,3 +354,137 @@ async def test_a_hub_that_ends_admits_nothing_and_still_gives_back(aihub: AIHub)
     assert await refused(aihub, "two", {"project": "lab"}) is Reason.QUOTA_UNKNOWN
     await aihub.released(admission)
     assert aihub.ledger.entries() == ()
+
+
+# --- through a provider ----------------------------------------------------------------------------------------------
+
+COURSES = """
+projectTemplates:
+  course:
+    images: {offer: [plain], default: "plain:1"}
+    profiles: {offer: [small], default: small}
+groupProjects:
+  courses:
+    members: /courses/<project>/students
+    instructors: /courses/<project>/staff
+    template: course
+"""
+PROVIDER = """
+signIn:
+  method: keycloak
+  keycloak: {issuer: "https://id.example.org/realms/school", clientId: aihub}
+  allowed: {groups: [/students, /courses/**]}
+  admins: {groups: [/admins]}
+"""
+
+
+class Provider:
+    """Whom people sign in with."""
+
+    down_since: float | None = None
+    last_answer: float | None = 1.0
+
+
+@pytest.fixture
+def school(tmp_path: Path, site: FakeSite) -> Iterator[AIHub]:
+    """A hub whose people come through a provider, and whose groups make projects."""
+    (tmp_path / "policy.yaml").write_text(POLICY.partition("signIn:")[0] + COURSES + PROVIDER)
+    with loaded_aihub(tmp_path, site) as aihub:
+        aihub.provider = Provider()
+        yield aihub
+
+
+def test_groups_that_are_seen_make_projects_and_the_place_is_told(school: AIHub, site: FakeSite) -> None:
+    assert set(school.policy.projects) == {"lab"}
+    told = len(site.configured)
+    school.groups_seen(["/courses/bio/students", "/students"])
+    assert set(school.policy.projects) == set(site.configured[-1].policy.projects) == {"lab", "bio"}
+    assert len(site.configured) == told + 1
+    student = Person("zoe", frozenset({"/courses/bio/students"}))
+    assert [choice.project.name for choice in school.choices(student)] == ["bio"]
+    assert reason(school.check(ADA, "", {"project": "bio"})) is Reason.UNKNOWN_PROJECT
+
+
+def test_groups_that_are_known_or_make_nothing_cost_nothing(school: AIHub, site: FakeSite) -> None:
+    school.groups_seen(["/courses/bio/students"])
+    told, policy = len(site.configured), school.policy
+    for groups in (["/courses/bio/students"], ["/choir"], ["/courses/bio/students/tuesday"], []):
+        school.groups_seen(groups)
+    assert len(site.configured) == told
+    assert school.policy is policy
+
+
+def test_a_changed_policy_file_keeps_the_projects_of_groups(school: AIHub, tmp_path: Path) -> None:
+    school.groups_seen(["/courses/bio/students", "/teams/blue"])
+    path = tmp_path / "policy.yaml"
+    path.write_text(path.read_text().replace("template: course", "name: c-<project>\n    template: course"))
+    assert school.policy_file.refresh()
+    assert set(school.policy.projects) == {"lab", "c-bio"}
+    path.write_text(path.read_text().replace("/courses/<project>/students", "/teams/<project>"))
+    assert school.policy_file.refresh()
+    assert set(school.policy.projects) == {"lab", "c-blue"}, "groups are known that made nothing before"
+
+
+def test_a_group_that_makes_no_project_is_for_admins_to_read(school: AIHub) -> None:
+    school.groups_seen(["/courses/lab/students", "/courses/Big One/students"])
+    assert [warning.group for warning in school.group_warnings] == [
+        "/courses/Big One/students",
+        "/courses/lab/students",
+    ]
+    assert set(school.policy.projects) == {"lab"}
+    assert school.policy.projects["lab"].members.groups == ("/students",)
+
+
+def test_an_identity_that_goes_on_without_an_answer_is_not_confirmed(school: AIHub) -> None:
+    assert school.facts(ADA).identity_confirmed
+    school.identity_confirmed("ada", time.time())
+    assert school.facts(ADA).identity_confirmed
+    school.identity_kept("ada")
+    assert not school.facts(ADA).identity_confirmed
+    state = school.identity_of("ada")
+    assert state is not None
+    assert state.kept
+    school.identity_ended("ada")
+    assert school.identity_of("ada") is None
+
+
+def test_without_a_provider_nobody_waits_for_its_answer(loaded: AIHub) -> None:
+    loaded.identity_kept("ada", 1.0)
+    assert loaded.facts(ADA).identity_confirmed
+
+
+async def test_the_metrics_know_whose_server_relies_on_an_identity(aihub: AIHub) -> None:
+    aihub.identity_confirmed("ada", 400.0)
+    assert aihub.standing(500.0).oldest is None
+    await aihub.admit(ADA, "", {})
+    assert aihub.standing(500.0).oldest == 100.0
+
+
+def test_admins_read_of_the_provider_around_every_page(school: AIHub) -> None:
+    school.identity_confirmed("zoe", 1.0, groups_missing=True)
+    school.identity_confirmed("ada", 1.0)
+    school.checks = (
+        SimpleNamespace(name="discovery", state="passed", detail=""),
+        SimpleNamespace(name="client secret", state="warning", detail="it expires in 3 days"),
+    )
+    chrome = school.chrome(hub_user("root", admin=True))
+    assert (chrome.sign_in, chrome.provider, chrome.groups_missing) == (True, "id.example.org", ("zoe",))
+    assert (chrome.groups_claim, chrome.keycloak_client) == ("groups", "aihub")
+    assert chrome.sign_in_warnings == ("client secret: it expires in 3 days",)
+    assert chrome.provider_down_since is None
+    assert school.provider is not None
+    school.provider.down_since = 60.0  # type: ignore[misc]
+    assert school.chrome(hub_user("root", admin=True)).provider_down_since == datetime.fromtimestamp(60, UTC)
+    assert school.chrome(hub_user("ada", "/students")) == Chrome()
+
+
+def test_a_hub_without_a_provider_says_nothing_of_one(loaded: AIHub) -> None:
+    assert not loaded.chrome(hub_user("admin", admin=True)).sign_in
+
+
+async def test_what_was_admitted_remembers_when_its_person_left(aihub: AIHub) -> None:
+    admission = await aihub.admit(ADA, "", {})
+    assert "leftAt" not in admission.as_state(), "what is written on a pod stays as it was"
+    left = replace(admission, left_at=100.0)
+    assert Admission.from_state(json.loads(json.dumps(left.as_state()))).left_at == 100.0
+    assert Admission.from_state(admission.as_state()).left_at is None
