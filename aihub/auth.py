@@ -28,7 +28,15 @@ from aihub.config import LOCAL, SHARED_PASSWORD, Persona, SignIn
 from aihub.passwords import Brake, Passwords, door, same
 from aihub.projects import normalised_user
 
-__all__ = ["PersonaAuthenticator", "PolicySignIn", "SharedPassword", "SignInMethod", "SignInMethodError", "sign_out"]
+__all__ = [
+    "PersonaAuthenticator",
+    "PolicySignIn",
+    "SharedPassword",
+    "SignInMethod",
+    "SignInMethodError",
+    "sign_out",
+    "tell_kind",
+]
 
 
 class SignInMethodError(Exception):
@@ -36,7 +44,7 @@ class SignInMethodError(Exception):
 
 
 class SignInMethod(Authenticator):
-    """What all methods share: our routes, groups that follow whoever says who is who, and no way around `check_allowed`."""
+    """What all methods share: our routes, groups that follow who says who is who, no way around `check_allowed`."""
 
     method: str
 
@@ -85,6 +93,16 @@ class SignInMethod(Authenticator):
         return [(r"/login", self.login_page()), *routes(), *super().get_handlers(app)]
 
 
+def tell_kind(handler: Any) -> None:
+    """Let the hub see that a request brought no token.
+
+    JupyterHub 6.1.1 reads this of every handler when `refresh_user` says no, and sets it for requests with a token
+    only: the others would end in a traceback in the log.
+    """
+    if handler is not None and not hasattr(handler, "_token_authenticated"):
+        handler._token_authenticated = False  # noqa: SLF001  # the hub has no other place for it
+
+
 class PolicySignIn(SignInMethod):
     """Groups and admins are those of the policy file, now, and nobody else is let in."""
 
@@ -103,6 +121,7 @@ class PolicySignIn(SignInMethod):
 
     async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool | dict[str, Any]:  # noqa: ARG002  # the hub's signature
         """Groups follow the policy file; somebody whom it does not list any more signs in again."""
+        tell_kind(handler)
         person = self.person(user.name)
         return False if person is None else _identity(person)
 

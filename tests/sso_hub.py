@@ -118,6 +118,15 @@ class HubInProcess:
         method.used = type(method.used)()
         AIHub.instance().provider = method.client
 
+    def grow_stale(self) -> None:
+        """From now on, what is known of each user is asked for again at their next request."""
+
+        def grow() -> None:
+            for user in self.app.users.values():
+                user._auth_refreshed = None
+
+        self.run(grow)
+
     def run(self, work: Callable[[], Value]) -> Value:
         """`work()` in the hub's own thread."""
 

@@ -879,3 +879,78 @@ def test_a_logout_that_cannot_be_checked_is_not_done(scene: Scene) -> None:
     scene.rig.faults["keys"] = Fault(500)
     assert left(scene, scene.rig.logout_token(name="ada")).status_code == 503
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+
+
+# --- asked again -----------------------------------------------------------------------------------------------------
+
+GREEDY = {"groups": ["/courses/ml101/students", "/staff/hub-admins"]}
+"""Whoever is believed to have these is an admin."""
+
+RENEWED: dict[str, dict[str, Any]] = {
+    "of somebody else": {"id_claims": {**GREEDY, "sub": "sub-root"}},
+    "issuer of another": {"id_claims": {**GREEDY, "iss": "https://evil.example.org"}},
+    "for another client": {"id_claims": {**GREEDY, "aud": "other"}},
+    "made for another client": {"id_claims": {**GREEDY, "azp": "other"}},
+    "too old": {"id_claims": {**GREEDY, "exp": later(-3600)}},
+    "an access token": {"id_claims": {**GREEDY, "typ": "Bearer"}},
+    "alg none": {"id_claims": GREEDY, "signing": Signing("none")},
+    "alg HS256 by the public key": {"id_claims": GREEDY, "signing": Signing("HS256")},
+    "signed by a stranger": {"id_claims": GREEDY, "signing": Signing(foreign=True)},
+    "signature spoilt": {"id_claims": GREEDY, "signing": Signing(spoil=True)},
+    "groups a string": {"id_claims": {"groups": "/staff/hub-admins"}},
+    "groups nested": {"id_claims": {"groups": ["/staff/hub-admins", ["/staff/hub-admins"]]}},
+    "groups with a break": {"id_claims": {"groups": ["/staff/hub-admins", "\n"]}},
+    "userinfo of somebody else": {"id_claims": {"groups": DROP}, "userinfo_claims": {**GREEDY, "sub": "sub-root"}},
+    "no ID token, userinfo of somebody else": {
+        "token_answer": {"id_token": DROP},
+        "userinfo_claims": {**GREEDY, "sub": "sub-root"},
+    },
+}
+
+
+def ask_again(scene: Scene, browser: httpx.Client) -> httpx.Response:
+    scene.hub.grow_stale()
+    return browser.get(f"{scene.hub.url}/api/user")
+
+
+@pytest.mark.parametrize("wrong", RENEWED.values(), ids=RENEWED)
+def test_a_renewed_answer_that_is_wrong_gives_no_rights(scene: Scene, wrong: dict[str, Any]) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    set_up(scene.rig, wrong)
+    for _ in range(2):
+        answer = ask_again(scene, ada)
+        assert answer.status_code in {200, 403}
+        if answer.status_code == 200:
+            assert (answer.json()["admin"], answer.json()["groups"]) == (False, ["/courses/ml101/students"])
+    scene.assert_nothing_told(answer)
+
+
+def test_what_is_right_may_come_later(scene: Scene) -> None:
+    """The control of the test before: the same claims, well signed, are believed."""
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.rig.id_claims = GREEDY
+    assert ask_again(scene, ada).json()["admin"] is True
+    scene.rig.id_claims = {}
+    assert ask_again(scene, ada).json()["admin"] is False
+
+
+@pytest.mark.parametrize("endpoint", ["token", "keys", "userinfo", "discovery"])
+@pytest.mark.parametrize("fault", ["500", "429", "nothing", "HTML", "redirect elsewhere", "huge", "not found", "deep"])
+def test_an_outage_throws_nobody_out(scene: Scene, endpoint: str, fault: str) -> None:
+    """Nor does it when it ends: a refresh token that was used meanwhile must not be used again."""
+    ada = scene.browser()
+    scene.rig.id_claims = {"groups": DROP}
+    scene.sign_in("ada", ada)
+    scene.hub.forget_provider()
+    scene.rig.faults[endpoint] = FAULTS[fault][1]
+    before = ada.get(f"{scene.hub.url}/api/user").json()
+    for _ in range(2):
+        answer = ask_again(scene, ada)
+        assert (answer.status_code, answer.json()["groups"]) == (200, before["groups"])
+    scene.rig.faults.clear()
+    scene.hub.forget_provider()
+    again = ask_again(scene, ada)
+    assert (again.status_code, again.json()["groups"]) == (200, before["groups"])
+    scene.assert_nothing_told(again)
