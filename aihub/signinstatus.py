@@ -182,7 +182,7 @@ def _lines(facts: StatusFacts, provider: Provider, language: Language) -> tuple[
         lines.append(Line(say("Groups from"), _sources(provider), code=True))
     else:
         organizations = language.listed(provider.organizations)
-        lines.append(Line(say("Organizations"), organizations or say("All of a person"), code=bool(organizations)))
+        lines.append(Line(say("Organizations"), organizations or say("All that a person is in"), code=bool(organizations)))
     if facts.public_url:
         lines.append(Line(say("Address of this hub"), facts.public_url, code=True))
     lines.append(
@@ -212,9 +212,9 @@ def _check(check: CheckFacts, language: Language) -> CheckRow:
         "redirect address": say("The way back to the hub"),
         "groups": say("Groups of a test user"),
         "sign-out": say("Signing out at the provider"),
-        "back-channel logout": say("Word of who signs out there"),
+        "back-channel logout": say("Back-channel logout"),
         "client secret": say("Client secret"),
-        "CA file": say("Certificate of the own authority"),
+        "CA file": say("CA file"),
         "JUPYTERHUB_CRYPT_KEY": say("Key that encrypts tokens"),
     }
     pills = {

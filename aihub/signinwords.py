@@ -178,7 +178,7 @@ def _email_unverified(voice: _Voice) -> SignInMessage:
 def _claims_unusable(voice: _Voice) -> SignInMessage:
     claim = voice.word("claim")
     return SignInMessage(
-        voice.say("What is said about you cannot be used"),
+        voice.say("The data of your account cannot be used"),
         voice.say(
             "What {provider} sends about your account has a form that could give you rights that nobody meant.",
             provider=voice.provider,
