@@ -293,16 +293,26 @@ def test_a_new_client_secret_counts_while_the_hub_runs(release: SsoRelease) -> N
 
 @pytest.mark.slow
 def test_a_key_is_rotated_and_nobody_notices(release: SsoRelease) -> None:
-    grace = release.sign_in("grace")
-    secret = release.cluster.get("secret", "aihub-secrets", "--namespace", release.namespace)
-    old = base64.b64decode(secret["data"]["cryptKey"]).decode()
-    both = base64.b64encode(f"{'5c' * 32};{old}".encode()).decode()
-    patch = json.dumps({"data": {"cryptKey": both}})
+    """First beside the old one, then alone: who was active meanwhile stays. With a key that knows nobody all go."""
+    grace, root = release.sign_in("grace"), release.sign_in("root")
+    data = release.cluster.get("secret", "aihub-secrets", "--namespace", release.namespace)["data"]
+    old, new, other = base64.b64decode(data["cryptKey"]).decode(), "5c" * 32, "6d" * 32
+    _encrypt_with(release, f"{new};{old}")
+    assert browsing.who(grace) == "grace"
+    _encrypt_with(release, new)
+    assert browsing.who(grace) == "grace"
+    assert browsing.who(root) is None, "nobody asked for root meanwhile"
+    _encrypt_with(release, other)
+    assert browsing.who(grace) is None
+    _encrypt_with(release, old)
+
+
+def _encrypt_with(release: SsoRelease, keys: str) -> None:
+    patch = json.dumps({"data": {"cryptKey": base64.b64encode(keys.encode()).decode()}})
     release.kubectl("patch", "secret", "aihub-secrets", "--type=merge", f"--patch={patch}")
     release.kubectl("rollout", "restart", f"deploy/{release.name}-hub")
     release.kubectl("rollout", "status", f"deploy/{release.name}-hub", "--timeout=3m")
     until(release.answers, "the hub answers", within=60)
-    assert browsing.who(grace) == "grace"
 
 
 @pytest.mark.slow
