@@ -340,7 +340,7 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
         oidc = provider if isinstance(provider, OidcProvider) else None
         return {
             "sign_in": True,
-            "groups_missing": tuple(sorted(self.identities.without_groups)),
+            "groups_missing": tuple(sorted(self.identities.no_groups_claim)),
             "groups_claim": oidc.groups_claim if oidc else "",
             "keycloak_client": oidc.client_id if oidc and oidc.keycloak else "",
             "provider": urlsplit(provider.issuer).netloc,

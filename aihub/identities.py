@@ -5,12 +5,16 @@ Kept in memory by the hub process, filled by the sign-in method; a hub that star
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 __all__ = ["Identities", "IdentityState", "ProviderState"]
+
+RECENTLY = 600.0
+"""Seconds for which an answer with a groups claim shows that the provider's client has its mapper."""
 
 
 class ProviderState(Protocol):
@@ -44,19 +48,31 @@ class Identities(Mapping[str, IdentityState]):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._states: dict[str, IdentityState] = {}
-        self.without_groups: set[str] = set()
-        """Whom the last good answer gave no groups claim, also if they were signed out then.
+        self._without: dict[str, float] = {}
+        self._claim_at = -math.inf
 
-        It says nothing of what they belong to.
+    @property
+    def without_groups(self) -> frozenset[str]:
+        """Whose last good answer had no groups claim, and says nothing of what they belong to; signed out or not.
+
+        Keycloak sends none for somebody in no group either. So it counts once a later answer about anybody has one:
+        then the provider does send groups, and there are none.
         """
+        return frozenset(name for name, at in self._without.items() if at >= self._claim_at)
+
+    @property
+    def no_groups_claim(self) -> frozenset[str]:
+        """Those of `without_groups` whom admins hear of: for a while nobody else had a groups claim either."""
+        return frozenset(name for name, at in self._without.items() if at >= self._claim_at + RECENTLY)
 
     def confirmed(self, name: str, at: float, *, groups_missing: bool = False) -> None:
         """The provider gave a good answer about `name` at `at` (unix seconds)."""
         self._states[name] = IdentityState(at, groups_missing=groups_missing)
         if groups_missing:
-            self.without_groups.add(name)
+            self._without[name] = at
         else:
-            self.without_groups.discard(name)
+            self._without.pop(name, None)
+            self._claim_at = max(self._claim_at, at)
 
     def kept(self, name: str, confirmed_at: float | None = None) -> None:
         """The provider was silent, or the session there is over: the last good identity goes on.

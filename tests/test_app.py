@@ -461,8 +461,8 @@ async def test_the_metrics_know_whose_server_relies_on_an_identity(aihub: AIHub)
 
 
 def test_admins_read_of_the_provider_around_every_page(school: AIHub) -> None:
-    school.identity_confirmed("zoe", 1.0, groups_missing=True)
     school.identity_confirmed("ada", 1.0)
+    school.identity_confirmed("zoe", 1000.0, groups_missing=True)
     school.checks = (
         SimpleNamespace(name="discovery", state="passed", detail=""),
         SimpleNamespace(name="client secret", state="warning", detail="it expires in 3 days"),

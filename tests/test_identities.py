@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aihub.identities import Identities, IdentityState
+from aihub.identities import RECENTLY, Identities, IdentityState
 
 
 def test_a_good_answer_counts_from_its_time() -> None:
@@ -37,6 +37,29 @@ def test_that_groups_were_missing_is_known_when_somebody_was_signed_out_for_it()
     assert (identities.get("ada"), "ada" in identities.without_groups) == (None, True)
     identities.confirmed("ada", 200.0)
     assert not identities.without_groups
+
+
+def test_no_groups_claim_is_no_groups_once_somebody_else_has_one_later() -> None:
+    """Keycloak sends none for somebody in no group, as if its client had no mapper."""
+    identities = Identities()
+    identities.confirmed("teacher", 100.0)
+    identities.confirmed("ada", 150.0, groups_missing=True)
+    assert identities.without_groups == {"ada"}
+    identities.confirmed("teacher", 200.0)
+    assert identities.without_groups == frozenset()
+    identities.confirmed("ada", 250.0, groups_missing=True)
+    assert identities.without_groups == {"ada"}
+
+
+def test_admins_hear_of_it_when_nobody_had_a_groups_claim_for_a_while() -> None:
+    identities = Identities()
+    identities.confirmed("ada", 100.0, groups_missing=True)
+    assert identities.no_groups_claim == {"ada"}
+    identities.confirmed("teacher", 200.0)
+    identities.confirmed("ada", 300.0, groups_missing=True)
+    assert identities.no_groups_claim == frozenset()
+    identities.confirmed("ada", 200.0 + RECENTLY, groups_missing=True)
+    assert identities.no_groups_claim == {"ada"}
 
 
 def test_an_identity_that_ended_is_forgotten() -> None:

@@ -80,9 +80,9 @@ def prepare(tmp_path: Path) -> Iterator[MakeHub]:
         hub.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
-    """The one Chromium of these tests; every test opens a context of its own in it."""
+    """A Chromium for the module, closed after it: its event loop and that of asynchronous tests exclude each other."""
     path = pytestconfig.stash[CHROMIUM]
     assert path is not None, "no Chromium on this machine"
     with sync_playwright() as playwright:
