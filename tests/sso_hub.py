@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -52,8 +53,9 @@ class Log(logging.Handler):
 
 
 def free_port() -> int:
-    """A port for the hub, with the next two free as well."""
-    return next(port for port in range(28000, 30000, 3) if all(port_is_free("127.0.0.1", port + n) for n in range(3)))
+    """A port for the hub, with the next two free as well; another process looks elsewhere first."""
+    first = 28000 + os.getpid() % 500 * 3
+    return next(port for port in range(first, 32000, 3) if all(port_is_free("127.0.0.1", port + n) for n in range(3)))
 
 
 class HubInProcess:

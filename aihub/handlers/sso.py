@@ -317,7 +317,12 @@ class SignOut(ProviderPage, LogoutHandler):
         self.redirect(_with(address, query))
 
     async def _show(self, *, at_provider: bool) -> None:
-        page = pages.SignedOut(self.provider_host, at_provider, str(url_path_join(self.hub.base_url, "login")))
+        page = pages.SignedOut(
+            self.provider_host,
+            at_provider,
+            str(url_path_join(self.hub.base_url, "login")),
+            servers_stop=self.method.sign_in.rules.stop_servers,
+        )
         await self.show("logout.html", page)
 
 
@@ -325,7 +330,10 @@ class SignedOut(SignOut):
     """Back from the provider, signed out."""
 
     async def get(self) -> None:
-        """Say so; where somebody is still signed in here, that is another session."""
+        """Say so, unless somebody is signed in here, again or still."""
+        if self.current_user:
+            self.redirect(str(url_path_join(self.hub.base_url, "home")))
+            return
         await self._show(at_provider=True)
 
 
