@@ -36,6 +36,7 @@ __all__ = [
     "ask_provider",
     "examine",
     "hub_lives",
+    "namespaces_of",
     "pages_live",
     "provider_page_lives",
     "rights",
@@ -324,9 +325,12 @@ def account(folder: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
     return Web(f"https://{host}:{port}", {"Authorization": f"Bearer {token}"}, folder / "ca.crt")
 
 
-def _namespaces(settings: Settings, loaded: Loaded) -> list[str]:
+def namespaces_of(shared: str, loaded: Loaded) -> list[str]:
+    """The namespaces of user servers; `shared` is that of projects which name none."""
     named = {project.namespace for project in loaded.policy.projects.values() if project.namespace}
-    return sorted(named if loaded.cluster.per_project and named else {settings.user_namespace})
+    if not loaded.cluster.per_project or not named:
+        return [shared]
+    return sorted(named | {shared} if loaded.group_patterns else named)
 
 
 @click.command()
@@ -342,7 +346,7 @@ def main(file: Path, policy: Path, address: str, user: str, timeout: int, **opti
     """Examine an installation from inside the cluster."""
     settings, loaded = Settings.read(file), load([policy])
     hub, proxy, api = Web(settings.hub_url + settings.hub.base_url), Web(address), account()
-    namespaces = _namespaces(settings, loaded)
+    namespaces = namespaces_of(settings.user_namespace, loaded)
     classes = loaded.policy.storage_classes
 
     def start() -> str:

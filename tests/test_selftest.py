@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aihub import selftest
+from aihub.config import attempt
 from aihub.identity import GitHubProvider, OidcProvider
 from aihub.selftest import (
     Failure,
@@ -21,6 +23,7 @@ from aihub.selftest import (
     ask_provider,
     examine,
     hub_lives,
+    namespaces_of,
     pages_live,
     provider_page_lives,
     rights,
@@ -28,6 +31,26 @@ from aihub.selftest import (
     start_and_stop,
     storage,
 )
+
+PER_PROJECT = "cluster: {namespaces: perProject}\nhome: {scope: project}\nprojects: {a: {namespace: a}}\n"
+GROUPS = "groupProjects: {c: {members: /c/<project>, template: t}}\nprojectTemplates: {t: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "namespaces"),
+    [
+        ("projects: {a: {}}", ["users"]),
+        (GROUPS, ["users"]),
+        ("cluster: {namespaces: perProject}", ["users"]),
+        (PER_PROJECT, ["a"]),
+        (PER_PROJECT + GROUPS, ["a", "users"]),
+    ],
+    ids=["shared", "shared, made by groups", "no project yet", "one each", "one each, made by groups"],
+)
+def test_which_namespaces_are_examined(tmp_path: Path, policy: str, namespaces: list[str]) -> None:
+    (tmp_path / "p.yaml").write_text(policy, encoding="utf-8")
+    assert namespaces_of("users", attempt([tmp_path / "p.yaml"])) == namespaces
+
 
 SERVER = "/hub/api/users/ada/servers/helm-test"
 

@@ -139,6 +139,15 @@ def test_users_live_where_their_projects_say(rendered: dict[str, str]) -> None:
     assert namespaces("per-project") == {"course-ml101", "lab-thesis"}
 
 
+@pytest.mark.parametrize("groups", [False, True], ids=["none", "made"])
+def test_projects_that_groups_make_have_a_namespace_beside_those_of_the_others(groups: bool) -> None:
+    made = {"groupProjects": {"c": {"members": "/c/<project>", "template": "t"}}, "projectTemplates": {"t": {}}}
+    found = render(CHART / "examples" / "per-project.yaml", values={"aihub": made} if groups else {})
+    namespaces = {each["metadata"]["name"] for each in objects(found) if each["kind"] == "Namespace"}
+    assert namespaces == {"course-ml101", "lab-thesis"} | ({"aihub-users"} if groups else set())
+    assert ("userNamespace: aihub-users\n" in found) is groups
+
+
 @pytest.mark.parametrize("name", RENDERS)
 def test_homes_and_records_outlive_the_release(name: str, rendered: dict[str, str]) -> None:
     kept = [each for each in objects(rendered[name]) if each["kind"] in ("Namespace", "PersistentVolumeClaim")]

@@ -23,13 +23,20 @@
 {{- .Values.hub.db.pvc.existingClaim | default (printf "%s-hub" (include "aihub.fullname" .)) -}}
 {{- end -}}
 
+{{- define "aihub.sharedNamespace" -}}
+{{- .Values.singleuser.namespace | default (printf "%s-users" (.Release.Namespace | trunc 57 | trimSuffix "-")) -}}
+{{- end -}}
+
 {{/* All namespaces of user servers, sorted, as {"names": [...]}: templates return only text. */}}
 {{- define "aihub.userNamespaces" -}}
-{{- $shared := .Values.singleuser.namespace | default (printf "%s-users" (.Release.Namespace | trunc 57 | trimSuffix "-")) -}}
+{{- $shared := include "aihub.sharedNamespace" . -}}
 {{- $names := list -}}
 {{- if eq "perProject" (dig "cluster" "namespaces" "shared" .Values.aihub) -}}
 {{- range $name, $project := .Values.aihub.projects -}}
 {{- $names = append $names (required (printf "aihub.projects.%s.namespace is missing: with aihub.cluster.namespaces: perProject every project names its own" $name) $project.namespace) -}}
+{{- end -}}
+{{- if .Values.aihub.groupProjects -}}
+{{- $names = append $names $shared -}}
 {{- end -}}
 {{- end -}}
 {{- $names = $names | default (list $shared) | uniq | sortAlpha -}}
@@ -39,9 +46,11 @@
 {{- dict "names" $names | toJson -}}
 {{- end -}}
 
-{{/* The namespace of user servers whose project names none. */}}
+{{/* The namespace of user servers whose project names none, as those that groups make. */}}
 {{- define "aihub.userNamespace" -}}
-{{- first (include "aihub.userNamespaces" . | fromJson).names -}}
+{{- $names := (include "aihub.userNamespaces" . | fromJson).names -}}
+{{- $shared := include "aihub.sharedNamespace" . -}}
+{{- has $shared $names | ternary $shared (first $names) -}}
 {{- end -}}
 
 {{- define "aihub.hubUrl" -}}
