@@ -183,6 +183,7 @@ def test_whose_sign_in_ended_is_led_to_sign_in_and_a_token_reads_why_it_is_worth
 def test_while_the_provider_is_silent_the_last_good_groups_count(school: School) -> None:
     school.provider.people["cyd"].groups = ["/club", "/courses/ml101/students"]
     cyd = Someone.of(school, "cyd")
+    school.sign_in("bob")
     monitor = school.with_token(school.sign_in("root"), "root")
     before = school.metrics(monitor)
     assert not {"cyd", "root"} & set(str(before).split('"'))
@@ -193,6 +194,8 @@ def test_while_the_provider_is_silent_the_last_good_groups_count(school: School)
     school.provider.stop()
     try:
         cyd.start({"project": "ml101"})
+        for_bob = monitor.post("/hub/api/users/bob/server", json={"project": "club"})
+        assert for_bob.status_code in {201, 202}, "as it does when an admin starts a server for somebody"
         time.sleep(12)
         assert cyd.running(), "what is not known is no loss"
         now = school.metrics(monitor)
@@ -202,6 +205,8 @@ def test_while_the_provider_is_silent_the_last_good_groups_count(school: School)
     finally:
         school.provider.start()
     cyd.stop()
+    assert monitor.delete("/hub/api/users/bob/server").status_code in {202, 204}
+    until(lambda: not school.rig.user_servers(), "both stop")
 
 
 def test_a_server_in_a_lost_project_stops_and_a_missing_claim_stops_none(school: School) -> None:
