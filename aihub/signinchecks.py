@@ -24,6 +24,7 @@ def check_sign_in(checker: Checker) -> None:
         _public_url(checker, sign_in)
         _patterns(checker, sign_in)
         _keycloak(checker, sign_in)
+        _identity(checker, sign_in)
     if checker.whole:
         _nobody(checker, sign_in)
         _no_effect(checker, sign_in)
@@ -47,6 +48,15 @@ def _public_url(checker: Checker, sign_in: SignInModel) -> None:
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         message = "the hub's address begins with http://: cookies and what people do can be read on the way"
         checker.warn(("signIn", "publicUrl"), "not-secure", message, "Serve the hub with TLS, and write https://.")
+
+
+def _identity(checker: Checker, sign_in: SignInModel) -> None:
+    identity = sign_in.identity
+    if identity.max_age <= identity.recheck_after:
+        message = "an identity ends before the provider is asked again: any outage signs people out"
+        what_to_do = "Make maxAge longer than recheckAfter: it is how long an outage of the provider is borne."
+        path: Path = ("signIn", "identity", "maxAge")
+        checker.warn(path if checker.document.at(path) else path[:-1], "identity-order", message, what_to_do)
 
 
 # --- who -------------------------------------------------------------------------------------------------------------
