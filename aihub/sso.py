@@ -215,9 +215,12 @@ class ProviderSignIn(SignInMethod):
     async def redeem(self, code: Code) -> tuple[Identity, Tokens]:
         """Who signed in, and the tokens. Raises what the clients raise, TokenRefused, SignInRefused."""
 
-    @abstractmethod
     async def fresh(self, kept: Kept) -> Tokens:
-        """The tokens to ask with now; those of `kept` may be worth nothing from then on. Raises what clients raise."""
+        """The tokens to ask with now; those of `kept` may be worth nothing from then on. Raises what clients raise.
+
+        New ones where there is a refresh token: OAuth apps of GitHub have none and need none (upstream.md 29).
+        """
+        return await self.client.refresh(kept.tokens.refresh) if kept.tokens.refresh else kept.tokens
 
     @abstractmethod
     async def renew(self, kept: Kept) -> Identity:
@@ -587,10 +590,6 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
         tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
         return await self._identity(tokens, nonce=code.nonce), tokens
 
-    async def fresh(self, kept: Kept) -> Tokens:
-        """By the refresh token, where there is one."""
-        return await self.client.refresh(kept.tokens.refresh) if kept.tokens.refresh else kept.tokens
-
     async def renew(self, kept: Kept) -> Identity:
         """By the ID token that came with fresh ones; without one by asking who the access token belongs to."""
         if kept.tokens.refresh and kept.tokens.id:
@@ -649,10 +648,6 @@ class GitHubSignIn(ProviderSignIn, GitHubOAuthenticator):
         """Change the code into a token, and read who it belongs to."""
         tokens = await self.client.exchange(code.code, code.redirect_uri, code.verifier)
         return await self.client.identity(tokens), tokens
-
-    async def fresh(self, kept: Kept) -> Tokens:
-        """The same: the token does not expire (upstream.md 29)."""
-        return kept.tokens
 
     async def renew(self, kept: Kept) -> Identity:
         """Read it again. Raises TokenRefused for another account."""

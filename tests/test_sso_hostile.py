@@ -11,13 +11,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
-from bs4 import BeautifulSoup
 from tornado.web import create_signed_value
 
 from aihub.calls import Http
@@ -25,6 +24,7 @@ from aihub.handlers.sso import PATIENCE, STATUS, Trip
 from aihub.identity import SignInReason
 from tests.provider_rig import DROP, Fault, HostileProvider, Signing
 from tests.sso_hub import HubInProcess
+from tests.sso_scene import SESSION_COOKIES, Scene
 
 pytestmark = pytest.mark.local
 
@@ -45,8 +45,6 @@ signIn:
   allowed: {{groups: [/courses/**]}}
   admins: {{groups: [/staff/hub-admins]}}
 """
-SESSION_COOKIES = {"jupyterhub-hub-login", "jupyterhub-session-id"}
-
 WRONG, DOWN, TOKEN, CLAIMS, NAME = (
     SignInReason.PROVIDER_WRONG,
     SignInReason.PROVIDER_DOWN,
@@ -55,71 +53,6 @@ WRONG, DOWN, TOKEN, CLAIMS, NAME = (
     SignInReason.NAME_UNUSABLE,
 )
 MISSING, USED = SignInReason.STATE_MISSING, SignInReason.STATE_USED
-
-
-@dataclass
-class Scene:
-    """The provider, the hub, and what is refused between them."""
-
-    rig: HostileProvider
-    hub: HubInProcess
-    browsers: list[httpx.Client]
-    before: tuple[list[str], list[str]]
-    logged: int
-
-    def browser(self) -> httpx.Client:
-        self.browsers.append(httpx.Client(timeout=30))
-        return self.browsers[-1]
-
-    def sign_in(self, name: str = "mallory", browser: httpx.Client | None = None, query: str = "") -> httpx.Response:
-        """What somebody whom the provider knows ends up with, after the whole round trip."""
-        return self.rig.sign_in(browser or self.browser(), f"{self.hub.url}/oauth_login{query}", name)
-
-    def way_back(self, name: str, browser: httpx.Client, query: str = "") -> str:
-        """The address with which the provider sends that browser back to the hub; it has not been opened yet."""
-        browser.cookies.set("rig-person", name, domain="127.0.0.1")
-        there = browser.get(f"{self.hub.url}/oauth_login{query}")
-        assert there.status_code == 302, there.text
-        back = browser.get(there.headers["Location"])
-        assert back.headers["Location"].startswith(self.hub.callback)
-        return str(back.headers["Location"])
-
-    def log(self) -> str:
-        """What was logged since the test began."""
-        return "\n".join(self.hub.log.lines[self.logged :])
-
-    def assert_refused(self, answer: httpx.Response, *reasons: SignInReason, by: httpx.Client | None = None) -> None:
-        """A page that says why; and whoever it was, by the browser made last, has nothing."""
-        browser = by or self.browsers[-1]
-        page = BeautifulSoup(answer.text, "html.parser")
-        reason = page.select_one("section[role=alert] code")
-        assert reason is not None, (answer.status_code, answer.text)
-        assert reason.text in {each.value for each in reasons}, self.log()
-        assert answer.status_code == STATUS.get(SignInReason(reason.text), 403)
-        assert page.title is not None
-        assert page.title.text.startswith("Error: ")
-        assert page.select("a.btn, button.btn"), "there is no way on"
-        assert not SESSION_COOKIES & {*browser.cookies}
-        assert browser.get(f"{self.hub.url}/home").headers["Location"].startswith("/hub/login")
-        assert browser.get(f"{self.hub.url}/api/user").status_code == 403
-        assert (self.hub.users(), self.hub.bound()) == self.before
-        self.assert_nothing_told(answer)
-
-    def assert_nothing_told(self, *answers: httpx.Response) -> None:
-        """Neither the log nor a page has a token, a code, a verifier or the client's secret; and nothing broke."""
-        worth = {SECRET}
-        for sent in self.rig.sent:
-            worth |= {value for key, value in sent.form.items() if key in {"code", "code_verifier", "refresh_token"}}
-        for answer in answers:
-            query = parse_qs(urlsplit(str(answer.url)).query)
-            worth |= {value for key in ("code", "state") for value in query.get(key, ()) if len(value) > 8}
-        for text in (self.log(), *(answer.text for answer in answers)):
-            assert not [each for each in worth if each in text]
-            # Tokens are long, and begin like this: {"
-            assert not re.search(r"eyJ[\w-]{8,}\.", text)
-            assert "refresh-" not in text
-        assert "Traceback" not in self.log()
-        assert "Uncaught" not in self.log()
 
 
 @pytest.fixture(scope="module")
@@ -147,20 +80,19 @@ CHANGES = ("discovery", "id_claims", "access_claims", "userinfo_claims", "logout
 
 
 @pytest.fixture
-def scene(provider: HostileProvider, hub: HubInProcess) -> Iterator[Scene]:
+def scene(provider: HostileProvider, hub: HubInProcess) -> Iterator[Scene[HostileProvider]]:
     hub.forget_provider()
     for changes in CHANGES:
         setattr(provider, changes, {})
     provider.faults.clear()
     provider.sent.clear()
     provider.signing, provider.more_keys, provider.published = Signing(), [], None
-    made = Scene(provider, hub, [], (hub.users(), hub.bound()), len(hub.log.lines))
+    made = Scene(provider, hub, SECRET)
     yield made
-    for browser in made.browsers:
-        browser.close()
+    made.close()
 
 
-def test_the_provider_is_right_until_a_test_says_otherwise(scene: Scene) -> None:
+def test_the_provider_is_right_until_a_test_says_otherwise(scene: Scene[HostileProvider]) -> None:
     answer = scene.sign_in("ada")
     assert (answer.status_code, answer.url.path) == (200, "/hub/home")
     assert "ada" in scene.hub.users()
@@ -218,14 +150,14 @@ def set_up(rig: HostileProvider, wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("wrong", TOKENS.values(), ids=TOKENS)
-def test_a_token_that_proves_nothing(scene: Scene, wrong: dict[str, Any]) -> None:
+def test_a_token_that_proves_nothing(scene: Scene[HostileProvider], wrong: dict[str, Any]) -> None:
     set_up(scene.rig, wrong)
     if wrong.get("token_answer", {}).get("id_token") is TOKENS["access token for ID token"]["token_answer"]["id_token"]:
         scene.rig.token_answer = {"id_token": scene.rig.access_token("mallory")}
     scene.assert_refused(scene.sign_in(), TOKEN)
 
 
-def test_a_token_that_was_for_another_sign_in(scene: Scene) -> None:
+def test_a_token_that_was_for_another_sign_in(scene: Scene[HostileProvider]) -> None:
     """The ID token of one round trip in the answer of another: of the same person, good in itself."""
     taken: list[str] = []
 
@@ -240,7 +172,7 @@ def test_a_token_that_was_for_another_sign_in(scene: Scene) -> None:
     assert "nonce" in scene.log()
 
 
-def test_a_token_too_large_to_be_one(scene: Scene) -> None:
+def test_a_token_too_large_to_be_one(scene: Scene[HostileProvider]) -> None:
     scene.rig.id_claims = {"padding": "x" * 70_000}
     scene.assert_refused(scene.sign_in(), TOKEN, WRONG)
 
@@ -277,7 +209,9 @@ PEOPLE: dict[str, tuple[SignInReason, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("reason", "said"), PEOPLE.values(), ids=PEOPLE)
-def test_claims_that_say_nothing_good(scene: Scene, reason: SignInReason, said: dict[str, Any]) -> None:
+def test_claims_that_say_nothing_good(
+    scene: Scene[HostileProvider], reason: SignInReason, said: dict[str, Any]
+) -> None:
     scene.rig.id_claims = said
     if DROP in said.values():
         scene.rig.userinfo_claims = said
@@ -298,16 +232,18 @@ def test_claims_that_say_nothing_good(scene: Scene, reason: SignInReason, said: 
     ],
     ids=["string", "10,000", "of another", "of nobody", "missing", "none"],
 )
-def test_what_userinfo_says_is_not_believed_more(scene: Scene, reason: SignInReason, said: dict[str, Any]) -> None:
+def test_what_userinfo_says_is_not_believed_more(
+    scene: Scene[HostileProvider], reason: SignInReason, said: dict[str, Any]
+) -> None:
     scene.rig.id_claims, scene.rig.userinfo_claims = {"groups": DROP}, said
     scene.assert_refused(scene.sign_in(), reason)
     assert scene.rig.count("userinfo") == 1
 
 
 @pytest.mark.parametrize("name", ["ada", "ADA", "Ada"])
-def test_the_name_of_somebody_else_is_not_given_away(scene: Scene, name: str) -> None:
+def test_the_name_of_somebody_else_is_not_given_away(scene: Scene[HostileProvider], name: str) -> None:
     assert scene.sign_in("ada").url.path == "/hub/home"
-    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.count_people()
     scene.rig.id_claims = {"preferred_username": name}
     answer = scene.sign_in("mallory", scene.browser())
     scene.assert_refused(answer, SignInReason.NAME_TAKEN)
@@ -315,7 +251,7 @@ def test_the_name_of_somebody_else_is_not_given_away(scene: Scene, name: str) ->
 
 
 @pytest.mark.parametrize("looks", ["аda", "ａda", "adа"])
-def test_a_name_that_only_looks_like_another_is_another(scene: Scene, looks: str) -> None:
+def test_a_name_that_only_looks_like_another_is_another(scene: Scene[HostileProvider], looks: str) -> None:
     assert scene.sign_in("ada").url.path == "/hub/home"
     scene.rig.add_person(looks, groups=["/courses/ml101/students"])
     scene.rig.id_claims = {"preferred_username": looks, "sub": f"sub-{looks}"}
@@ -352,7 +288,7 @@ FAULTS: dict[str, tuple[tuple[SignInReason, ...], Fault]] = {
 
 @pytest.mark.parametrize("endpoint", ["discovery", "keys", "token", "userinfo"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_answer_that_is_none(scene: Scene, endpoint: str, fault: str) -> None:
+def test_an_answer_that_is_none(scene: Scene[HostileProvider], endpoint: str, fault: str) -> None:
     if endpoint == "userinfo":
         scene.rig.id_claims = {"groups": DROP}
     reasons, done = FAULTS[fault]
@@ -367,7 +303,7 @@ def test_an_answer_that_is_none(scene: Scene, endpoint: str, fault: str) -> None
 
 @pytest.mark.parametrize("endpoint", ["discovery", "keys", "token", "userinfo"])
 @pytest.mark.parametrize("slow", ["first byte", "every byte"])
-def test_an_answer_that_takes_too_long(scene: Scene, endpoint: str, slow: str) -> None:
+def test_an_answer_that_takes_too_long(scene: Scene[HostileProvider], endpoint: str, slow: str) -> None:
     scene.hub.forget_provider(Http(connect=1, total=1))
     scene.rig.id_claims = {"groups": DROP} if endpoint == "userinfo" else {}
     scene.rig.faults[endpoint] = Fault(delay=5) if slow == "first byte" else Fault(size=1000, drip=0.2)
@@ -377,10 +313,10 @@ def test_an_answer_that_takes_too_long(scene: Scene, endpoint: str, slow: str) -
     scene.assert_refused(answer, DOWN)
 
 
-def test_the_hub_answers_others_while_the_provider_does_not(scene: Scene) -> None:
+def test_the_hub_answers_others_while_the_provider_does_not(scene: Scene[HostileProvider]) -> None:
     ada = scene.browser()
     assert scene.sign_in("ada", ada).url.path == "/hub/home"
-    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.count_people()
     scene.rig.faults["token"] = Fault(500)
     scene.assert_refused(scene.sign_in("mallory", scene.browser()), DOWN)
     assert ada.get(f"{scene.hub.url}/home").status_code == 200
@@ -409,7 +345,7 @@ DISCOVERY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", DISCOVERY.values(), ids=DISCOVERY)
-def test_a_document_of_another_provider(scene: Scene, changes: dict[str, Any]) -> None:
+def test_a_document_of_another_provider(scene: Scene[HostileProvider], changes: dict[str, Any]) -> None:
     scene.rig.discovery = changes
     answer = scene.sign_in()
     scene.assert_refused(answer, WRONG)
@@ -421,7 +357,7 @@ def test_a_document_of_another_provider(scene: Scene, changes: dict[str, Any]) -
     "keys",
     ['{"keys": []}', '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', '{"keys": {}}', '{"keys": [7, null, "x"]}'],
 )
-def test_keys_that_are_none(scene: Scene, keys: str) -> None:
+def test_keys_that_are_none(scene: Scene[HostileProvider], keys: str) -> None:
     scene.rig.faults["keys"] = Fault(body=keys)
     scene.assert_refused(scene.sign_in(), WRONG)
 
@@ -439,7 +375,7 @@ ANSWERS: dict[str, tuple[SignInReason, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("reason", "changes"), ANSWERS.values(), ids=ANSWERS)
-def test_an_answer_without_tokens(scene: Scene, reason: SignInReason, changes: dict[str, Any]) -> None:
+def test_an_answer_without_tokens(scene: Scene[HostileProvider], reason: SignInReason, changes: dict[str, Any]) -> None:
     scene.rig.token_answer = changes
     scene.assert_refused(scene.sign_in(), reason)
 
@@ -455,7 +391,7 @@ def test_an_answer_without_tokens(scene: Scene, reason: SignInReason, changes: d
         (DOWN, "temporarily_unavailable"),
     ],
 )
-def test_a_code_that_is_refused(scene: Scene, reason: SignInReason, error: object) -> None:
+def test_a_code_that_is_refused(scene: Scene[HostileProvider], reason: SignInReason, error: object) -> None:
     words = f"no client with the secret {SECRET}\nGET / <script>"
     body = json.dumps({"error": error, "error_description": words})
     scene.rig.faults["token"] = Fault(400, body)
@@ -465,13 +401,13 @@ def test_a_code_that_is_refused(scene: Scene, reason: SignInReason, error: objec
     assert "<script>" not in scene.log()
 
 
-def test_a_provider_that_repeats_what_it_was_sent(scene: Scene) -> None:
+def test_a_provider_that_repeats_what_it_was_sent(scene: Scene[HostileProvider]) -> None:
     """Not even in the error's own code."""
     scene.rig.faults["token"] = Fault(401, json.dumps({"error": SECRET.replace("-", "_"), "error_description": SECRET}))
     scene.assert_refused(scene.sign_in(), WRONG)
 
 
-def test_somebody_whom_the_provider_has_just_disabled(scene: Scene) -> None:
+def test_somebody_whom_the_provider_has_just_disabled(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     back = scene.way_back("mallory", browser)
     scene.rig.people["mallory"].enabled = False
@@ -503,18 +439,18 @@ def put(browser: httpx.Client, name: str, value: str) -> None:
     browser.cookies.set(name, value, domain="127.0.0.1", path="/hub/oauth_callback")
 
 
-def test_an_answer_without_a_try(scene: Scene) -> None:
+def test_an_answer_without_a_try(scene: Scene[HostileProvider]) -> None:
     for query in ("", "?code=a&state=b", "?state=", "?code=a", "?error=access_denied&state=b", f"?state={'s' * 5000}"):
         scene.assert_refused(scene.browser().get(f"{scene.hub.callback}{query}"), MISSING)
     assert scene.rig.count("token") == 0
 
 
-def test_an_answer_is_good_once(scene: Scene) -> None:
+def test_an_answer_is_good_once(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     back = scene.way_back("ada", browser)
     kept = trip_cookie(browser)
     assert browser.get(back).headers["Location"] == "/hub/home"
-    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.count_people()
     exchanged = scene.rig.count("token")
     thief = scene.browser()
     put(thief, *kept)
@@ -522,7 +458,7 @@ def test_an_answer_is_good_once(scene: Scene) -> None:
     assert scene.rig.count("token") == exchanged
 
 
-def test_a_refused_answer_is_used_up_too(scene: Scene) -> None:
+def test_a_refused_answer_is_used_up_too(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     back = scene.way_back("mallory", browser)
     kept = trip_cookie(browser)
@@ -533,7 +469,7 @@ def test_a_refused_answer_is_used_up_too(scene: Scene) -> None:
     scene.assert_refused(browser.get(back), USED)
 
 
-def test_the_answer_of_somebody_else_signs_nobody_in(scene: Scene) -> None:
+def test_the_answer_of_somebody_else_signs_nobody_in(scene: Scene[HostileProvider]) -> None:
     """Login CSRF: a stranger's way back, code and state, opened in the victim's browser."""
     stranger, victim = scene.browser(), scene.browser()
     back = scene.way_back("mallory", stranger)
@@ -543,7 +479,7 @@ def test_the_answer_of_somebody_else_signs_nobody_in(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("pkce", [True, False], ids=["by PKCE", "by the nonce"])
-def test_the_code_of_somebody_else_is_worth_nothing(scene: Scene, pkce: bool) -> None:
+def test_the_code_of_somebody_else_is_worth_nothing(scene: Scene[HostileProvider], pkce: bool) -> None:
     """Code injection: a stolen code put into a try of one's own. Without PKCE at the provider the nonce tells."""
     thief, victim = scene.browser(), scene.browser()
     stolen = parse_qs(urlsplit(scene.way_back("ada", victim)).query)["code"][0]
@@ -557,7 +493,7 @@ def test_the_code_of_somebody_else_is_worth_nothing(scene: Scene, pkce: bool) ->
         scene.rig.pkce_required = True
 
 
-def test_the_code_of_another_client_is_worth_nothing(scene: Scene) -> None:
+def test_the_code_of_another_client_is_worth_nothing(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     scene.rig.add_client("other", "other-secret", [scene.hub.callback])
     code = scene.rig.code_for("mallory", scene.hub.callback, "v" * 43, client_id="other")
@@ -594,7 +530,9 @@ def test_the_code_of_another_client_is_worth_nothing(scene: Scene) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_an_answer_that_was_changed(scene: Scene, reason: SignInReason, changes: dict[str, Any]) -> None:
+def test_an_answer_that_was_changed(
+    scene: Scene[HostileProvider], reason: SignInReason, changes: dict[str, Any]
+) -> None:
     browser = scene.browser()
     answer = browser.get(with_query(scene.way_back("mallory", browser), **changes))
     scene.assert_refused(answer, reason)
@@ -603,7 +541,7 @@ def test_an_answer_that_was_changed(scene: Scene, reason: SignInReason, changes:
     assert scene.rig.count("token") == (1 if reason is USED else 0)
 
 
-def test_an_answer_of_two_issuers(scene: Scene) -> None:
+def test_an_answer_of_two_issuers(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     back = scene.way_back("mallory", browser)
     two = with_query(back, iss=[scene.rig.issuer, "https://evil.example.org"])
@@ -611,7 +549,7 @@ def test_an_answer_of_two_issuers(scene: Scene) -> None:
     assert scene.rig.count("token") == 0
 
 
-def test_a_provider_that_promises_no_issuer_may_leave_it_out_but_not_lie(scene: Scene) -> None:
+def test_a_provider_that_promises_no_issuer_may_leave_it_out_but_not_lie(scene: Scene[HostileProvider]) -> None:
     scene.rig.discovery = {"authorization_response_iss_parameter_supported": DROP}
     scene.rig.callback = {"iss": "https://evil.example.org"}
     scene.assert_refused(scene.sign_in(), TOKEN)
@@ -619,7 +557,7 @@ def test_a_provider_that_promises_no_issuer_may_leave_it_out_but_not_lie(scene: 
     assert scene.sign_in("ada", scene.browser()).url.path == "/hub/home"
 
 
-def test_the_cookie_of_another_try(scene: Scene) -> None:
+def test_the_cookie_of_another_try(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     first = scene.way_back("mallory", browser)
     name, value = trip_cookie(browser)
@@ -640,7 +578,7 @@ def signed_trip(hub: HubInProcess, trip: Trip, *, key: bytes | None = None) -> s
     return value.decode()
 
 
-def test_a_try_has_an_end(scene: Scene) -> None:
+def test_a_try_has_an_end(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     now = time.time()
     for at, reason in ((now - PATIENCE - 1, USED), (now - PATIENCE + 60, WRONG)):
@@ -650,20 +588,20 @@ def test_a_try_has_an_end(scene: Scene) -> None:
         scene.assert_refused(browser.get(f"{scene.hub.callback}?{query}"), reason)
 
 
-def test_a_try_is_signed_by_this_hub(scene: Scene) -> None:
+def test_a_try_is_signed_by_this_hub(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     trip = Trip.begin(scene.hub.callback, "", time.time())
     put(browser, trip.cookie, signed_trip(scene.hub, trip, key=b"of another hub" * 4))
     scene.assert_refused(browser.get(f"{scene.hub.callback}?state={trip.state}&code=a"), MISSING)
 
 
-def test_what_a_browser_takes_along_is_for_the_way_back_only(scene: Scene) -> None:
+def test_what_a_browser_takes_along_is_for_the_way_back_only(scene: Scene[HostileProvider]) -> None:
     answer = scene.browser().get(f"{scene.hub.url}/oauth_login")
     cookie = next(line for line in answer.headers.get_list("set-cookie") if line.startswith("aihub-sign-in-"))
     assert {"HttpOnly", "Path=/hub/oauth_callback", "SameSite=Lax", f"Max-Age={PATIENCE}"} <= {*cookie.split("; ")}
 
 
-def test_a_browser_has_a_few_tries_at_a_time(scene: Scene) -> None:
+def test_a_browser_has_a_few_tries_at_a_time(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     for _ in range(12):
         browser.get(f"{scene.hub.url}/oauth_login")
@@ -674,7 +612,7 @@ def test_a_browser_has_a_few_tries_at_a_time(scene: Scene) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("page", ["oauth_callback", "oauth_login", "login"])
-def test_nothing_but_a_get_leads_in(scene: Scene, method: str, page: str) -> None:
+def test_nothing_but_a_get_leads_in(scene: Scene[HostileProvider], method: str, page: str) -> None:
     browser = scene.browser()
     back = scene.way_back("mallory", browser)
     address = back if page == "oauth_callback" else f"{scene.hub.url}/{page}"
@@ -685,7 +623,7 @@ def test_nothing_but_a_get_leads_in(scene: Scene, method: str, page: str) -> Non
     assert scene.rig.count("token") == 0
 
 
-def test_a_refused_answer_leaves_who_is_signed_in_as_they_are(scene: Scene) -> None:
+def test_a_refused_answer_leaves_who_is_signed_in_as_they_are(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     assert scene.sign_in("ada", browser).url.path == "/hub/home"
     scene.rig.id_claims = {"aud": "other"}
@@ -694,7 +632,7 @@ def test_a_refused_answer_leaves_who_is_signed_in_as_they_are(scene: Scene) -> N
     assert browser.get(f"{scene.hub.url}/api/user").json()["name"] == "ada"
 
 
-def test_a_second_sign_in_is_the_second_person_alone(scene: Scene) -> None:
+def test_a_second_sign_in_is_the_second_person_alone(scene: Scene[HostileProvider]) -> None:
     browser = scene.browser()
     scene.sign_in("ada", browser)
     scene.sign_in("teacher", browser)
@@ -717,7 +655,7 @@ def test_a_second_sign_in_is_the_second_person_alone(scene: Scene) -> None:
         "/%0d%0aSet-Cookie:x=y",
     ],
 )
-def test_no_way_back_leads_out_of_the_hub(scene: Scene, wanted: str) -> None:
+def test_no_way_back_leads_out_of_the_hub(scene: Scene[HostileProvider], wanted: str) -> None:
     browser = scene.browser()
     answer = browser.get(scene.way_back("ada", browser, f"?{urlencode({'next': wanted})}"))
     assert answer.status_code == 302
@@ -737,7 +675,7 @@ def test_no_way_back_leads_out_of_the_hub(scene: Scene, wanted: str) -> None:
     ],
     ids=str,
 )
-def test_no_token_is_made_for_who_says_to_be_somebody(scene: Scene, auth: object) -> None:
+def test_no_token_is_made_for_who_says_to_be_somebody(scene: Scene[HostileProvider], auth: object) -> None:
     """The hub's API takes the form of a sign-in page in the body of a request for a token."""
     scene.sign_in("ada", scene.browser())
     browser = scene.browser()
@@ -746,7 +684,7 @@ def test_no_token_is_made_for_who_says_to_be_somebody(scene: Scene, auth: object
     assert "token" not in answer.json()
 
 
-def test_what_is_kept_is_encrypted(scene: Scene) -> None:
+def test_what_is_kept_is_encrypted(scene: Scene[HostileProvider]) -> None:
     scene.sign_in("ada", scene.browser())
     state = scene.hub.machine.state
     for database in (state.hub_database, state.database):
@@ -757,7 +695,7 @@ def test_what_is_kept_is_encrypted(scene: Scene) -> None:
             assert SECRET.encode() not in kept
 
 
-def test_nobody_reads_the_tokens_of_somebody(scene: Scene) -> None:
+def test_nobody_reads_the_tokens_of_somebody(scene: Scene[HostileProvider]) -> None:
     ada, root = scene.browser(), scene.browser()
     scene.sign_in("ada", ada)
     scene.sign_in("root", root)
@@ -776,7 +714,7 @@ def test_nobody_reads_the_tokens_of_somebody(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example.org", "<script>alert(1)</script>", "a b", "127.0.0.1:1"])
-def test_a_false_host_gets_no_code(scene: Scene, host: str) -> None:
+def test_a_false_host_gets_no_code(scene: Scene[HostileProvider], host: str) -> None:
     """The provider sends browsers to the hub's registered addresses only; nothing of the false one is shown raw."""
     browser = scene.browser()
     answer = browser.get(f"{scene.hub.url}/oauth_login", headers={"Host": host})
@@ -790,7 +728,7 @@ def test_a_false_host_gets_no_code(scene: Scene, host: str) -> None:
     assert not SESSION_COOKIES & {*browser.cookies}
 
 
-def test_rights_are_those_of_this_answer(scene: Scene) -> None:
+def test_rights_are_those_of_this_answer(scene: Scene[HostileProvider]) -> None:
     """Who was an admin is none after a sign-in whose groups do not say so."""
     scene.rig.people["root"].groups = ["/staff/hub-admins"]
     browser = scene.browser()
@@ -820,13 +758,13 @@ LOGOUTS: dict[str, tuple[dict[str, Any], Signing | None]] = {
 }
 
 
-def left(scene: Scene, token: str) -> httpx.Response:
+def left(scene: Scene[HostileProvider], token: str) -> httpx.Response:
     return scene.rig.send_logout(token, f"{scene.hub.url}/aihub/back-channel-logout")
 
 
 @pytest.mark.parametrize(("changes", "signing"), LOGOUTS.values(), ids=LOGOUTS)
 def test_a_logout_that_the_provider_did_not_send(
-    scene: Scene, changes: dict[str, Any], signing: Signing | None
+    scene: Scene[HostileProvider], changes: dict[str, Any], signing: Signing | None
 ) -> None:
     ada = scene.browser()
     scene.sign_in("ada", ada)
@@ -838,7 +776,7 @@ def test_a_logout_that_the_provider_did_not_send(
     scene.assert_nothing_told(answer)
 
 
-def test_what_is_no_logout_token(scene: Scene) -> None:
+def test_what_is_no_logout_token(scene: Scene[HostileProvider]) -> None:
     ada = scene.browser()
     scene.sign_in("ada", ada)
     for token in ("", "x", "a.b.c", "x" * 100_000, scene.rig.id_token("ada"), scene.rig.access_token("ada")):
@@ -847,7 +785,7 @@ def test_what_is_no_logout_token(scene: Scene) -> None:
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
 
 
-def test_a_logout_counts_once(scene: Scene) -> None:
+def test_a_logout_counts_once(scene: Scene[HostileProvider]) -> None:
     ada, teacher = scene.browser(), scene.browser()
     scene.sign_in("ada", ada)
     scene.sign_in("teacher", teacher)
@@ -860,11 +798,11 @@ def test_a_logout_counts_once(scene: Scene) -> None:
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
 
 
-def test_a_stranger_signs_nobody_out_by_a_session_of_their_own(scene: Scene) -> None:
+def test_a_stranger_signs_nobody_out_by_a_session_of_their_own(scene: Scene[HostileProvider]) -> None:
     """Somebody who is not let in, and is called like ada, ends only what is theirs."""
     ada = scene.browser()
     scene.sign_in("ada", ada)
-    scene.before = scene.hub.users(), scene.hub.bound()
+    scene.count_people()
     scene.rig.id_claims = {"preferred_username": "ada", "groups": []}
     scene.assert_refused(scene.sign_in("nobody", scene.browser()), SignInReason.NOT_ALLOWED)
     session = next(reversed(scene.rig.sessions))
@@ -872,7 +810,7 @@ def test_a_stranger_signs_nobody_out_by_a_session_of_their_own(scene: Scene) -> 
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
 
 
-def test_a_logout_that_cannot_be_checked_is_not_done(scene: Scene) -> None:
+def test_a_logout_that_cannot_be_checked_is_not_done(scene: Scene[HostileProvider]) -> None:
     ada = scene.browser()
     scene.sign_in("ada", ada)
     scene.hub.forget_provider()
@@ -908,37 +846,32 @@ RENEWED: dict[str, dict[str, Any]] = {
 }
 
 
-def ask_again(scene: Scene, browser: httpx.Client) -> httpx.Response:
-    scene.hub.grow_stale()
-    return browser.get(f"{scene.hub.url}/api/user")
-
-
 @pytest.mark.parametrize("wrong", RENEWED.values(), ids=RENEWED)
-def test_a_renewed_answer_that_is_wrong_gives_no_rights(scene: Scene, wrong: dict[str, Any]) -> None:
+def test_a_renewed_answer_that_is_wrong_gives_no_rights(scene: Scene[HostileProvider], wrong: dict[str, Any]) -> None:
     ada = scene.browser()
     scene.sign_in("ada", ada)
     set_up(scene.rig, wrong)
     for _ in range(2):
-        answer = ask_again(scene, ada)
+        answer = scene.ask_again(ada)
         assert answer.status_code in {200, 403}
         if answer.status_code == 200:
             assert (answer.json()["admin"], answer.json()["groups"]) == (False, ["/courses/ml101/students"])
     scene.assert_nothing_told(answer)
 
 
-def test_what_is_right_may_come_later(scene: Scene) -> None:
+def test_what_is_right_may_come_later(scene: Scene[HostileProvider]) -> None:
     """The control of the test before: the same claims, well signed, are believed."""
     ada = scene.browser()
     scene.sign_in("ada", ada)
     scene.rig.id_claims = GREEDY
-    assert ask_again(scene, ada).json()["admin"] is True
+    assert scene.ask_again(ada).json()["admin"] is True
     scene.rig.id_claims = {}
-    assert ask_again(scene, ada).json()["admin"] is False
+    assert scene.ask_again(ada).json()["admin"] is False
 
 
 @pytest.mark.parametrize("endpoint", ["token", "keys", "userinfo", "discovery"])
 @pytest.mark.parametrize("fault", ["500", "429", "nothing", "HTML", "redirect elsewhere", "huge", "not found", "deep"])
-def test_an_outage_throws_nobody_out(scene: Scene, endpoint: str, fault: str) -> None:
+def test_an_outage_throws_nobody_out(scene: Scene[HostileProvider], endpoint: str, fault: str) -> None:
     """Nor does it when it ends: a refresh token that was used meanwhile must not be used again."""
     ada = scene.browser()
     scene.rig.id_claims = {"groups": DROP}
@@ -947,10 +880,10 @@ def test_an_outage_throws_nobody_out(scene: Scene, endpoint: str, fault: str) ->
     scene.rig.faults[endpoint] = FAULTS[fault][1]
     before = ada.get(f"{scene.hub.url}/api/user").json()
     for _ in range(2):
-        answer = ask_again(scene, ada)
+        answer = scene.ask_again(ada)
         assert (answer.status_code, answer.json()["groups"]) == (200, before["groups"])
     scene.rig.faults.clear()
     scene.hub.forget_provider()
-    again = ask_again(scene, ada)
+    again = scene.ask_again(ada)
     assert (again.status_code, again.json()["groups"]) == (200, before["groups"])
     scene.assert_nothing_told(again)
