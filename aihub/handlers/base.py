@@ -30,6 +30,8 @@ CONTENT_SECURITY_POLICY = (
 
 MAX_FIELDS = 200
 MAX_BODY = 256 * 1024
+MAX_NEXT = 10_000
+"""Characters of an address to be led to: a launch link with a long path in any script. Proxies end at some 16 KiB."""
 
 
 def choices_in(aihub: AIHub, person: Person, project: str) -> ProjectChoices | None:
@@ -119,8 +121,15 @@ class PageHandler(OwnHandler):
         return messages.status_of(refusal.reason)
 
     def _validate_next_url(self, next_url: str) -> str:
-        # The hub's own lets line breaks through, which no header can carry.
-        return super()._validate_next_url(next_url) if next_url.isprintable() else ""
+        # The hub's own lets through line breaks and any length, which no header can carry, and `//`, which leads
+        # nowhere; it raises where brackets stand for no address.
+        if not next_url.isprintable() or len(next_url) > MAX_NEXT:
+            return ""
+        try:
+            place = str(super()._validate_next_url(next_url))
+        except ValueError:
+            return ""
+        return "" if place.startswith("//") else place
 
     def user_named(self, name: str) -> Any:
         """The hub's user called `name`; the reader for an empty name. 404 for nobody."""
