@@ -33,8 +33,8 @@ _KINDS = {
     "model_attributes_type": "a map",
     "list_type": "a list",
 }
-_SECRETS = {"clientSecret", "client_secret", "secret"}
-_SECRET_HELP = (
+_SENSITIVE = {"clientSecret", "client_secret", "secret"}
+_ELSEWHERE = (
     "Remove it, and give the secret to the hub alone: AIHUB_CLIENT_SECRET_FILE names a file that holds it, or the key "
     "clientSecret of the chart's hub.existingSecret. Make a new secret if others could read this file."
 )
@@ -182,8 +182,8 @@ class _Mismatch:
         known = _keys(self.path[:-1])
         key = str(self.path[-1]) if self.path else ""
         where = dotted(self.path[:-1]) or "the policy file"
-        if key in _SECRETS:
-            return "unknown-key", f"{key} stands in the policy file, where no secret belongs", "", _SECRET_HELP
+        if key in _SENSITIVE:
+            return "unknown-key", f"{key} stands in the policy file, where no secret belongs", "", _ELSEWHERE
         near = nearest(key, known)
         return "unknown-key", f"{picture(key)} is no key of {where}", near, f"Known keys: {', '.join(known)}."
 
