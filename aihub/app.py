@@ -49,6 +49,10 @@ class Seen:
     """Ids of reservations whose server is proved not to be coming."""
 
 
+LACKING = frozenset({"sign-out", "back-channel logout", "PKCE"})
+"""Checks whose warning is that a provider has not got something: no reason for a banner that would stand for ever."""
+
+
 class Site(Protocol):
     """A place where servers run, as the hub needs to know it."""
 
@@ -346,7 +350,9 @@ class AIHub(SingletonConfigurable, LoggingConfigurable):
             "provider": urlsplit(provider.issuer).netloc,
             "provider_down_since": datetime.fromtimestamp(state.down_since, UTC) if state.down_since else None,
             "sign_in_warnings": tuple(
-                f"{each.name}: {each.detail}" for each in self.checks if each.state in ("failed", "warning")
+                f"{each.name}: {each.detail}"
+                for each in self.checks
+                if each.state == "failed" or (each.state == "warning" and each.name not in LACKING)
             ),
         }
 

@@ -39,7 +39,10 @@ class CheckFacts:
 
 @dataclass(frozen=True, slots=True)
 class PersonFacts:
-    """Whose identity, when the provider last confirmed it, and whether it gave no answer when it was last asked."""
+    """Whose identity, when the provider last confirmed it, and whether it gave no answer when it was last asked.
+
+    `groups_missing`: it should have sent groups, and sent none.
+    """
 
     name: str
     confirmed_at: datetime
@@ -182,7 +185,9 @@ def _lines(facts: StatusFacts, provider: Provider, language: Language) -> tuple[
         lines.append(Line(say("Groups from"), _sources(provider), code=True))
     else:
         organizations = language.listed(provider.organizations)
-        lines.append(Line(say("Organizations"), organizations or say("All that a person is in"), code=bool(organizations)))
+        lines.append(
+            Line(say("Organizations"), organizations or say("All that a person is in"), code=bool(organizations))
+        )
     if facts.public_url:
         lines.append(Line(say("Address of this hub"), facts.public_url, code=True))
     lines.append(

@@ -466,6 +466,8 @@ def test_admins_read_of_the_provider_around_every_page(school: AIHub) -> None:
     school.checks = (
         SimpleNamespace(name="discovery", state="passed", detail=""),
         SimpleNamespace(name="client secret", state="warning", detail="it expires in 3 days"),
+        SimpleNamespace(name="sign-out", state="warning", detail="it has no end_session_endpoint"),
+        SimpleNamespace(name="groups", state="notChecked", detail="because nobody is named"),
     )
     chrome = school.chrome(hub_user("root", admin=True))
     assert (chrome.sign_in, chrome.provider, chrome.groups_missing) == (True, "id.example.org", ("zoe",))

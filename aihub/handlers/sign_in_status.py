@@ -26,9 +26,10 @@ class StatusPage(PageHandler):
 
     def _facts(self) -> StatusFacts:
         sign_in, state, file = self.aihub.sign_in, self.aihub.provider, self.aihub.policy_file.loaded
+        identities = self.aihub.identities
+        without = identities.no_groups_claim
         people = tuple(
-            PersonFacts(name, _time(each.confirmed_at), each.kept, each.groups_missing)
-            for name, each in self.aihub.identities.items()
+            PersonFacts(name, _time(each.confirmed_at), each.kept, name in without) for name, each in identities.items()
         )
         return StatusFacts(
             provider=sign_in.provider,
