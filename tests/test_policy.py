@@ -220,6 +220,27 @@ HERE: Mapping[str, Parameter] = {"image": "torch:1", "project": "ml101"}
 WITH: Mapping[str, Parameter] = {"profile": "gpus", "project": "ml101"}
 
 
+@pytest.mark.parametrize(
+    ("confirmed", "asked", "profile", "admitted"),
+    [
+        (True, True, "gpus", True),
+        (False, False, "gpus", True),
+        (False, True, "small", True),
+        (False, True, "gpus", False),
+    ],
+)
+def test_an_identity_must_be_confirmed_for_accelerators_alone_and_where_the_policy_says_so(
+    confirmed: bool, asked: bool, profile: str, admitted: bool
+) -> None:
+    chosen = only_options({"project": "ml101", "image": "torch:1", "profile": profile})
+    setup = changed(chosen, facts(identity_confirmed=confirmed), whole(fresh_for_accelerators=asked))
+    assert isinstance(setup.resolve(), Plan) is admitted
+    choice = setup.here().profile(profile)
+    assert choice is not None
+    assert (choice.verdict.state is State.OK) is admitted
+    assert admitted or choice.verdict.state is State.WAIT
+
+
 def test_the_default_setup_is_admitted() -> None:
     assert isinstance(Setup().resolve(), Plan)
     assert [judgement.verdict for judgement in Setup().why()] == [OK] * len(Rule)
