@@ -23,6 +23,7 @@ from tests.web_rig import Authority
 SECRET = "s3cret-of-the-client"
 BACK = "https://hub.example.org/hub/oauth_callback"
 KEY = "0f" * 32
+GIVEN = '{"access_token": "a", "id_token": "i", "token_type": "Bearer"}'
 PASSED, FAILED, WARNING, NOT_CHECKED = CheckState
 
 
@@ -106,6 +107,7 @@ CHANGES: list[Any] = [
     pytest.param("client", PASSED, "accepts", lambda rig: fault(rig, "token", 400, "invalid_request"), id="request"),
     pytest.param("client", WARNING, "access_denied", lambda rig: fault(rig, "token", 400, "access_denied"), id="odd"),
     pytest.param("client", FAILED, "500", lambda rig: fault(rig, "token", 500, "x"), id="token endpoint down"),
+    pytest.param("client", WARNING, "made-up", lambda rig: rig.faults.update(token=Fault(body=GIVEN)), id="gullible"),
     pytest.param("keys", FAILED, "500", lambda rig: fault(rig, "keys", 500, "x"), id="keys down"),
     pytest.param("keys", FAILED, "no key", sets(published=[]), id="no keys"),
     pytest.param(
@@ -134,6 +136,13 @@ CHANGES: list[Any] = [
         "answered 503",
         lambda rig: fault(rig, "authorize", 503, "x"),
         id="authorize down",
+    ),
+    pytest.param(
+        "redirect address",
+        NOT_CHECKED,
+        "did not answer",
+        lambda rig: rig.faults.update(authorize=Fault(hang_up=True)),
+        id="authorize hangs up",
     ),
     pytest.param("sign-out", WARNING, "stay", sets(discovery={"end_session_endpoint": DROP}), id="out"),
     pytest.param(
@@ -282,6 +291,15 @@ async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
     assert "caFile" in stranger["certificate"].help
 
 
+async def test_a_provider_with_tls_that_is_away(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with HostileProvider(tls=authority.certificate()) as rig:
+        provider = rig.provider(ca_file=authority.file)
+    found = await asked(provider)
+    assert found["certificate"].state is NOT_CHECKED
+    assert "does not answer" in found["certificate"].detail
+
+
 @pytest.mark.parametrize(("days", "state"), [(-1, FAILED), (13, WARNING), (15, PASSED)], ids=["ended", "13", "15"])
 async def test_the_ca_file_ends(rig: HostileProvider, tmp_path: Path, days: int, state: CheckState) -> None:
     found = await asked(rig.provider(ca_file=Authority(tmp_path, days).file))
@@ -323,6 +341,8 @@ async def test_a_github_that_does_not_know_this_client() -> None:
         github.faults["check"] = Fault(status=500)
         broken = await asked(github.provider(), secret=github.secret)
     away = await asked(github.provider(), secret=github.secret)
+    unread = await asked(github.provider(ca_file="/nonexistent"), secret=github.secret)
+    assert "/nonexistent" in unread["client"].detail
     found = [each["client"].state for each in (wrong, none, other, spam, broken, away)]
     assert found == [FAILED, FAILED, FAILED, PASSED, WARNING, FAILED]
 
