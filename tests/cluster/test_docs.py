@@ -83,14 +83,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("desk")
-    (folder / "helm").symlink_to(ROOT / "helm")
-    (folder / "bin").mkdir()
-    for name, tool in (("kubectl", KUBERNETES), ("helm", HELM)):
-        (folder / "bin" / name).symlink_to(program(tool, name))
-    aihub = folder / "bin" / "aihub"
-    aihub.write_text(f'#!/bin/sh\nexec {sys.executable} -m aihub.cli "$@"\n')
-    aihub.chmod(0o755)
+    folder = furnished(tmp_path_factory.mktemp("desk"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -102,6 +95,18 @@ def desk(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.Temp
     cluster.kubectl(
         "delete", "namespace", f"{own.namespace}-users", own.namespace, "--ignore-not-found", "--wait=false"
     )
+
+
+def furnished(folder: Path) -> Path:
+    """The folder, with the chart and the programs that the pages use."""
+    (folder / "helm").symlink_to(ROOT / "helm")
+    (folder / "bin").mkdir()
+    for name, tool in (("kubectl", KUBERNETES), ("helm", HELM)):
+        (folder / "bin" / name).symlink_to(program(tool, name))
+    aihub = folder / "bin" / "aihub"
+    aihub.write_text(f'#!/bin/sh\nexec {sys.executable} -m aihub.cli "$@"\n')
+    aihub.chmod(0o755)
+    return folder
 
 
 # --- install, keep, remove -------------------------------------------------------------------------------------------

@@ -21,11 +21,13 @@ from tests.cluster.rig.certs import write_web_certificate
 from tests.cluster.rig.cluster import Cluster, CommandFailed
 from tests.cluster.rig.layout import GATEWAY
 from tests.cluster.rig.traefik import Traefik, running
+from tests.cluster.test_docs import CLUSTER, OPERATE, Desk, commands, furnished
 from tests.cluster.test_routes import Site, every_cookie_is_secure
 from tests.local.people import Someone, until
 from tests.sso import browsing
 from tests.sso.keycloak import Keycloak, Tls, free_port
 from tests.sso.realm import ADMINS, BIOLOGY, CLIENT, Realm
+from tests.test_docs import blocks, section
 
 pytestmark = pytest.mark.sso
 
@@ -39,10 +41,17 @@ class SsoRelease(Release):
 
     address = ""
     realm: Realm
+    desk: Desk
 
     @property
     def url(self) -> str:
         return self.address
+
+    def install(self, **more: Any) -> str:
+        """By the commands of the page, and wait until the hub answers."""
+        (self.desk.folder / "client.txt").write_text(f"{self.realm.secret()}\n", encoding="utf-8")
+        self.desk.run("\n".join(commands(CLUSTER, "Sign-in through a provider")))
+        return self._deploy("install", **more)
 
     def sign_in(self, persona: str) -> httpx.Client:
         """A signed-in client for pages and API, from a browser that Keycloak does not know."""
@@ -129,7 +138,6 @@ def release(
 ) -> Iterator[SsoRelease]:
     made = SsoRelease(cluster, tmp_path_factory.mktemp("release"), images=images, namespace=NAMESPACE)
     made.realm, made.trusted, made.address = realm, site.trusted, f"https://{HUB}:{traefik.https}"
-    made.passwords = {"clientSecret": realm.secret()}
     made.values["hub"]["caConfigMap"] = "school-ca"
     made.values["proxy"]["service"] = {"type": "ClusterIP"}
     made.values["ingress"] = {
@@ -152,6 +160,8 @@ def release(
         "allowed": {"groups": ["/courses/**"]},
         "admins": {"groups": [ADMINS]},
     }
+    made.desk = Desk(furnished(tmp_path_factory.mktemp("desk")), cluster, NAMESPACE, {}, 0)
+    (made.desk.folder / "ca.crt").symlink_to(site.folder / "web-ca.crt")
     made.remove()
     cluster.apply(*around(site, realm.keycloak), namespace=NAMESPACE)
     made.install()
@@ -162,11 +172,9 @@ def release(
 def around(site: Site, keycloak: Keycloak) -> list[dict[str, Any]]:
     """What the admin makes beside the release, and a Service that leads to this machine."""
     metadata = {"name": SERVICE, "namespace": NAMESPACE}
-    ca = (site.folder / "web-ca.crt").read_text(encoding="ascii")
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         site.secret(NAMESPACE),
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "school-ca"}, "data": {"ca.crt": ca}},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"name": "s", "port": 8443}]}},
         {
             "apiVersion": "discovery.k8s.io/v1",
@@ -234,6 +242,23 @@ def test_a_name_that_was_given_to_another_account_is_not_given_again(release: Ss
     assert bound["kim"]["subject"] == release.realm.id_of("kim")
 
 
+def test_names_are_given_to_accounts_by_the_commands_of_the_page(release: SsoRelease) -> None:
+    release.sign_in("ada")
+    (lines,) = blocks(section(OPERATE, "User names and accounts"), "csv")
+    head, line = lines.splitlines()
+    name, _, subject = line.split(",")
+    given = line.replace(subject, release.realm.id_of(name)).replace(
+        "https://id.example.org/realms/school", release.realm.issuer
+    )
+    (release.desk.folder / "people.csv").write_text(f"{head}\n{given}\n", encoding="utf-8")
+    (bind,) = commands(OPERATE, "User names and accounts")
+    said = release.desk.run(bind)
+    assert said.startswith("1 user name is bound\n")
+    assert f"ada: {release.realm.id_of(name)} at {release.realm.issuer}, since" in said
+    assert "ada is free" in said
+    release.sign_in("ada")
+
+
 def test_helm_test_examines_the_provider_and_says_what_it_cannot(release: SsoRelease) -> None:
     said = release.helm("test", release.name, "--logs", "--timeout", "5m")
     assert f"ok      provider: {release.realm.issuer} answers at https://{INTERNAL}:8443/realms/school/" in said
@@ -282,8 +307,8 @@ def test_a_new_client_secret_counts_while_the_hub_runs(release: SsoRelease) -> N
     page = browsing.sign_in(browser, "ada")
     assert page.status_code == 502, "Keycloak believes only the new one"
     assert browsing.who(browser) is None
-    patch = {"data": {"clientSecret": base64.b64encode(secret.encode()).decode()}}
-    release.kubectl("patch", "secret", "aihub-secrets", "--type=merge", f"--patch={json.dumps(patch)}")
+    (release.desk.folder / "client.txt").write_text(f"{secret}\n", encoding="utf-8")
+    release.desk.run(commands(OPERATE, "Passwords and keys")[0])
     # The kubelet looks at its pods every minute, and at once when they change.
     release.kubectl("annotate", "pod", before[0], "example.org/look=now")
     until(lambda: browsing.sign_in(release.visitor(), "ada").is_success, f"ada signs in\n{release.said()}", within=150)
