@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +15,7 @@ import pytest
 
 from aihub.calls import Http
 from aihub.claims import identity_of
+from aihub.identity import OidcProvider
 from aihub.provider import (
     Metadata,
     OidcClient,
@@ -280,10 +280,17 @@ async def test_what_is_known_goes_on_while_the_provider_is_away(
         await client.id_claims(token, "n")
 
 
-async def test_a_port_that_speaks_no_tls(rig: HostileProvider) -> None:
-    provider = replace(rig.provider(), issuer=rig.issuer.replace("http:", "https:"))
-    with pytest.raises(ProviderDown, match="TLS failed"):
-        await OidcClient(provider, lambda: SECRET).metadata()
+async def test_a_port_that_speaks_no_tls() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        client = OidcClient(OidcProvider(f"https://127.0.0.1:{port}/realms/school", "aihub"), lambda: SECRET)
+        with pytest.raises(ProviderDown, match="TLS failed"):
+            await client.metadata()
 
 
 async def test_a_changed_issuer_does_not_take_the_place_of_a_good_one(
