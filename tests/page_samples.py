@@ -493,6 +493,15 @@ PAGES: dict[str, tuple[str, Callable[[Language, Mark], Any]]] = {
     "sign-in": ("aihub/sign_in.html", sign_in),
     "sign-in-password": ("aihub/sign_in_password.html", sign_in_password),
     "sign-in-sso": ("aihub/sign_in_sso.html", sign_in_sso),
+    "sign-in-school": (
+        "aihub/sign_in_sso.html",
+        lambda _language, mark: SsoPage(
+            "/hub/oauth_login",
+            mark("login.example.org"),
+            mark("your school account"),
+            contact=mark("it-help@example.org"),
+        ),
+    ),
     "sign-in-github": (
         "aihub/sign_in_sso.html",
         lambda _language, mark: SsoPage("/hub/oauth_login", mark("github.com"), github=True),

@@ -133,6 +133,22 @@ def test_a_group_makes_a_project_as_soon_as_somebody_of_it_signs_in(school: Scho
     ada.stop()
 
 
+def test_admins_read_how_sign_in_does_and_which_groups_made_a_project(school: School) -> None:
+    bob, root = school.sign_in("bob"), school.sign_in("root")
+    page = BeautifulSoup(root.get("/hub/aihub/sign-in").raise_for_status().text, "html.parser")
+    state = " ".join(page.select_one("main").get_text(" ", strip=True).split())  # type: ignore[union-attr]
+    assert "State Answers Last answer" in state
+    assert f"Discovery Passed {school.provider.issuer}" in state
+    assert "Course ml101 /courses/ml101/students /courses/ml101/staff" in state
+    assert "bob Confirmed" in state
+    assert page.select_one("nav a[href='/hub/aihub/sign-in'][aria-current=page]")
+    assert not page.select("aside.ah-banner")
+    made = root.get("/hub/aihub/projects/ml101").raise_for_status().text
+    assert "Who is in /courses/ml101/staff is an instructor." in made
+    assert bob.get("/hub/aihub/sign-in").status_code == 403
+    assert "/hub/aihub/sign-in" not in bob.get("/hub/home").text
+
+
 def test_a_group_that_was_lost_counts_at_the_next_start_not_minutes_later(school: School) -> None:
     bob, cyd = school.sign_in("bob"), Someone.of(school, "cyd")
     form = fields(bob)

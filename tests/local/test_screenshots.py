@@ -27,6 +27,7 @@ from tests.local.browsing import (
 )
 from tests.local.people import Someone, until
 from tests.local.rig import ROOT, Rig
+from tests.local.test_sign_in_pages import SITE, sample
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 250_000
@@ -93,6 +94,13 @@ def test_a_student_s_pictures(desk: Page, hub: Rig, shoot: Shoot, browser: Brows
         shoot(desk, "jupyterlab")
     finally:
         stop_servers(hub, "student")
+
+
+@pytest.mark.parametrize("name", ["sign-in-school", "sign-in-provider-down"])
+def test_pictures_of_sign_in_at_a_provider(browser: Browser, shoot: Shoot, name: str) -> None:
+    with sample(browser, name, viewport={"width": 1280, "height": 600}, color_scheme="light") as page:
+        page.goto(f"{SITE}/{name}")
+        shoot(page, name)
 
 
 def test_the_picture_of_a_start(campus: Rig, browser: Browser, shoot: Shoot) -> None:
