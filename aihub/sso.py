@@ -469,7 +469,7 @@ class ProviderSignIn(SignInMethod):
             self.log.warning("audit: the provider's new token for %s is refused: %s", name, error)
             return Answer.ENDED, replace(kept, ended=True)
         except ProviderRefused as error:
-            if error.error == "invalid_grant":
+            if error.ended:
                 self.log.info("The session of %s at the provider is over: %s", name, error)
                 return Answer.ENDED, replace(kept, ended=True)
             # What is said of this hub (that its secret is wrong, say) is nothing that its people did.

@@ -375,6 +375,9 @@ async def test_without_a_refresh_token_the_access_token_asks(
     model = await method.refresh_user(user, request(user))
     assert isinstance(model, dict)
     assert model["groups"] == ["/staff"]
+    rig.end_sessions("Ada")
+    assert await method.refresh_user(user, request(user)) is False
+    assert (await kept(user)).ended
 
 
 async def test_somebody_of_another_method_signs_in_again(hub: Hub, method: KeycloakSignIn) -> None:
