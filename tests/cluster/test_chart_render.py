@@ -480,6 +480,7 @@ def test_notes_of_sign_in_through_a_provider_say_what_to_register(tmp_path: Path
     for path in ("oauth_callback", "aihub/signed-out", "aihub/back-channel-logout"):
         assert f" https://hub.example.org/hub/{path}\n" in said
     assert "the key clientSecret of the Secret aihub-secrets" in said
+    assert "exec deploy/aihub-hub -- aihub check --live /etc/aihub/policy\n" in said
     assert not [word for word in ("Nobody", "publicUrl", "No TLS", "password") if word in said]
 
 

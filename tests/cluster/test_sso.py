@@ -50,7 +50,7 @@ class SsoRelease(Release):
     def install(self, **more: Any) -> str:
         """By the commands of the page, and wait until the hub answers."""
         (self.desk.folder / "client.txt").write_text(f"{self.realm.secret()}\n", encoding="utf-8")
-        self.desk.run("\n".join(commands(CLUSTER, "Sign-in through a provider")))
+        self.desk.run(commands(CLUSTER, "Sign-in through a provider")[0])
         return self._deploy("install", **more)
 
     def sign_in(self, persona: str) -> httpx.Client:
@@ -265,6 +265,16 @@ def test_helm_test_examines_the_provider_and_says_what_it_cannot(release: SsoRel
     assert "ok      pages: the sign-in page comes through the proxy" in said
     assert "sign-in, start: not tried" in said
     assert "FAILED" not in said
+
+
+def test_the_provider_is_asked_everything_by_the_command_of_the_page(release: SsoRelease) -> None:
+    said = release.desk.run(commands(CLUSTER, "Sign-in through a provider")[1])
+    states = {name: rest.partition(",")[0].partition(":")[0] for name, rest in re.findall(r"(?m)^([^:]+): (.*)$", said)}
+    unknown = {name for name, state in states.items() if state == "not checked"}
+    assert unknown == {"groups", "client secret"}, said
+    passed = {name for name, state in states.items() if state == "passed"}
+    assert {"discovery", "keys", "client", "redirect address", "JUPYTERHUB_CRYPT_KEY", "CA file"} <= passed, said
+    assert passed | unknown == states.keys() - {"The policy is fine"}, said
 
 
 # --- the end of it ---------------------------------------------------------------------------------------------------
