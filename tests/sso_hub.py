@@ -120,6 +120,13 @@ class HubInProcess:
         method.used = type(method.used)()
         AIHub.instance().provider = method.client
 
+    def state_of(self, name: str) -> dict[str, Any]:
+        """What the hub keeps of the sign-in of a user."""
+        user = self.run(lambda: self.app.users[name])
+        state = asyncio.run_coroutine_threadsafe(user.get_auth_state(), self._loop).result(30)
+        assert isinstance(state, dict)
+        return state
+
     def grow_stale(self) -> None:
         """From now on, what is known of each user is asked for again at their next request."""
 

@@ -11,16 +11,17 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import httpx
 import pytest
 from tornado.web import create_signed_value
 
 from aihub.calls import Http
-from aihub.handlers.sso import PATIENCE, STATUS, Trip
+from aihub.handlers.sso import BEGUN, PATIENCE, STATUS, TABS, Trip
 from aihub.identity import SignInReason
 from tests.provider_rig import DROP, Fault, HostileProvider, Signing
 from tests.sso_hub import HubInProcess
@@ -602,12 +603,29 @@ def test_what_a_browser_takes_along_is_for_the_way_back_only(scene: Scene[Hostil
 
 
 def test_a_browser_has_a_few_tries_at_a_time(scene: Scene[HostileProvider]) -> None:
+    """Whatever opens the page that begins one: proxies take no more than 8 KiB of cookies."""
     browser = scene.browser()
     for _ in range(12):
         browser.get(f"{scene.hub.url}/oauth_login")
-        # httpx sends the cookies of a path to that path alone, as browsers do; the hub clears what it sees.
     back = scene.way_back("ada", browser)
+    tries = [cookie for cookie in browser.cookies.jar if cookie.path == "/hub/oauth_callback"]
+    assert len(tries) == TABS
     assert browser.get(back).headers["Location"] == "/hub/home"
+    browser.cookies.set(BEGUN, "forged", domain="127.0.0.1", path="/hub/oauth_login")
+    assert browser.get(scene.way_back("ada", browser)).headers["Location"] == "/hub/home"
+
+
+@pytest.mark.parametrize("letter", ["x", "課"])
+def test_a_long_way_to_go_is_no_way_to_stay_out(scene: Scene[HostileProvider], letter: str) -> None:
+    """Browsers drop cookies of more than 4096 bytes; rather the way is forgotten than the try."""
+    for length in (100, 1_400, 3_900):
+        wanted = f"/hub/home?q={letter * length}"
+        kept = length == 100 or (length == 1_400 and letter == "x")
+        browser, query = scene.browser(), "?" + urlencode({"next": wanted})
+        begun = browser.get(f"{scene.hub.url}/oauth_login{query}")
+        assert all(len(line) < 4000 for line in begun.headers.get_list("set-cookie"))
+        led = browser.get(scene.way_back("ada", browser, query)).headers["Location"]
+        assert unquote(led) == (wanted if kept else "/hub/home")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
@@ -887,3 +905,18 @@ def test_an_outage_throws_nobody_out(scene: Scene[HostileProvider], endpoint: st
     again = scene.ask_again(ada)
     assert (again.status_code, again.json()["groups"]) == (200, before["groups"])
     scene.assert_nothing_told(again)
+
+
+def test_a_sign_out_counts_more_than_an_answer_that_was_on_its_way(scene: Scene[HostileProvider]) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.rig.faults["token"] = Fault(delay=2)
+    with ThreadPoolExecutor(1) as aside:
+        asked = aside.submit(scene.ask_again, ada)
+        while not any(each.form.get("grant_type") == "refresh_token" for each in scene.rig.sent):
+            time.sleep(0.02)
+        assert left(scene, scene.rig.logout_token(name="ada")).status_code == 200
+        assert asked.result().status_code == 403
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
+    state = scene.hub.state_of("ada")
+    assert state["ended"] is True

@@ -37,9 +37,10 @@ PATIENCE = 900
 """Seconds that somebody may take at the provider: passwords are forgotten and reset meanwhile."""
 
 LONGEST_NEXT = 1500
-"""Characters; browsers drop cookies of more than 4096 bytes."""
+"""Characters, as JSON writes them; browsers drop cookies of more than 4096 bytes."""
 
 COOKIE = "aihub-sign-in-"
+BEGUN = "aihub-tries"
 TABS = 5
 """Tries of one browser that may be under way; the oldest cookies go."""
 
@@ -164,7 +165,7 @@ class ProviderPage(ProviderHandler, PageHandler):
     def wanted(self) -> str:
         """Where the person wants to go, if that is a page of this hub whose address a cookie can hold."""
         address = self.one("next")
-        return str(self._validate_next_url(address)) if len(address) <= LONGEST_NEXT else ""
+        return str(self._validate_next_url(address)) if len(json.dumps(address)) <= LONGEST_NEXT else ""
 
 
 class SsoSignIn(ProviderHandler, SignInHandler):
@@ -221,13 +222,18 @@ class Start(ProviderPage):
         return address
 
     def _remember(self, trip: Trip) -> None:
-        path = str(url_path_join(self.hub.base_url, "oauth_callback"))
-        others = [name for name in self.request.cookies if name.startswith(COOKIE)]
-        for name in others[: max(0, len(others) - TABS + 1)]:
-            self.clear_cookie(name, path=path)
-        self._set_cookie(
-            trip.cookie, json.dumps(asdict(trip)), expires_days=None, max_age=PATIENCE, path=path, samesite="Lax"
-        )
+        # The cookies of tries come back to the callback only; here, one that names them says which are too many.
+        begun = (self.get_secure_cookie(BEGUN, max_age_days=1) or b"").decode().split()
+        for name in begun[: max(0, len(begun) - TABS + 1)]:
+            self.clear_cookie(name, path=self._path("oauth_callback"))
+        self._give(BEGUN, " ".join([*begun, trip.cookie][-TABS:]), "oauth_login")
+        self._give(trip.cookie, json.dumps(asdict(trip)), "oauth_callback")
+
+    def _give(self, name: str, value: str, page: str) -> None:
+        self._set_cookie(name, value, expires_days=None, max_age=PATIENCE, path=self._path(page), samesite="Lax")
+
+    def _path(self, page: str) -> str:
+        return str(url_path_join(self.hub.base_url, page))
 
 
 class Callback(ProviderPage):
