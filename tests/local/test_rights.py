@@ -13,78 +13,20 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.local.people import Someone
 from tests.local.rig import Rig
 from tests.local.route_rig import ROUTES
-from tests.rights_rig import Column, Row, Rule, letter_of, served, table
+from tests.rights_rig import PEOPLE, Row, Rule, School, served, table
 
 POLICY = Path(__file__).parent / "policies" / "rights.yaml"
 TABLE = table("local.txt")
-PEOPLE = {
-    "member": "mirabel",
-    "peer": "percival",
-    "instructor": "isidora",
-    "elsewhere": "ottokar",
-    "admin": "adelheid",
-    "nobody": "hieronymus",
-}
-OWNER = PEOPLE["member"]
-"""Whose server, tokens and so on the addresses of the table name."""
-
 RUNNING = {"member": "alpha", "instructor": "alpha", "admin": "beta"}
 """Who runs a server, in which project: the servers' tokens are tried too."""
-
-
-@dataclass
-class School:
-    """The hub, its routes, and a key for each column of the table."""
-
-    rig: Rig
-    rules: list[Rule]
-    people: dict[str, Someone]
-    keys: dict[Column, dict[str, str]] = field(default_factory=dict)
-    secrets: set[str] = field(default_factory=set)
-    # Past the proxy, which answers some addresses itself. It keeps no cookie that an answer sets.
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
-
-    @property
-    def hub(self) -> str:
-        return f"http://127.0.0.1:{self.rig.port + 1}"
-
-    def ask(self, row: Row, column: Column) -> httpx.Response:
-        """Send the row's request with the column's key."""
-        self.client.cookies.clear()
-        form = re.match(r"[a-z_-]+=", row.body) is not None
-        return self.client.request(
-            row.method,
-            self.hub + self.filled(row.address),
-            content=self.filled(row.body).encode() if row.body else None,
-            headers={**self.keys[column], **({"Content-Type": FORM} if form else {})},
-        )
-
-    def path(self, row: Row) -> str:
-        """The path of the row's address."""
-        return self.filled(row.address).split("?")[0]
-
-    def filled(self, text: str) -> str:
-        """With what the braces stand for; what an answer may have used up is made anew."""
-        if "{token}" in text:
-            made = self.people["member"].pages.post(f"/hub/api/users/{OWNER}/tokens", json={}).raise_for_status()
-            text = text.replace("{token}", made.json()["id"])
-        if "{spare}" in text:
-            assert self.people["admin"].pages.post("/hub/api/users/spare").status_code in {201, 409}
-        return text.replace("{spare}", "spare").replace("{owner}", OWNER).replace("{other}", PEOPLE["nobody"])
-
-
-FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture(scope="module")
@@ -97,52 +39,28 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[School]:
     try:
         rules = [Rule(r["pattern"], r["handler"], tuple(r["methods"])) for r in _routes(folder)]
         people = {who: Someone.of(rig, name) for who, name in PEOPLE.items() if who != "nobody"}
-        school = School(rig, rules, people)
+        # Past the proxy, which answers some addresses itself.
+        school = School(f"http://127.0.0.1:{rig.port + 1}", rules, people)
         people["member"].start({"project": RUNNING["member"]})  # builds the image, once
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda who: people[who].start({"project": RUNNING[who]}), ("instructor", "admin")))
-        school.keys = {column: _key(school, column) for column in TABLE.columns}
-        school.secrets = _secrets(school)
+        school.secrets = {(rig.state_dir / "cookie_secret").read_text().strip()}
+        school.give_keys(TABLE.columns, lambda someone, kind: _of_server(rig, someone, kind))
         yield school
         school.client.close()
     finally:
         rig.close()
 
 
-def _routes(folder: Path) -> list[dict[str, Any]]:
-    routes: list[dict[str, Any]] = json.loads((folder / "routes.json").read_text())
+def _routes(folder: Path) -> list[dict[str, str]]:
+    routes: list[dict[str, str]] = json.loads((folder / "routes.json").read_text())
     return routes
 
 
-def _key(school: School, column: Column) -> dict[str, str]:
-    """The headers of a column's requests."""
-    if column.kind == "-":
-        return _visitor(school)
-    someone = school.people[column.who]
-    if column.kind == "c":
-        jar = someone.pages.cookies.jar
-        cookies = [f"{each.name}={each.value}" for each in jar if each.path in {"/hub/", "/"}]
-        return {"Cookie": "; ".join(cookies), "X-XSRFToken": someone.pages.headers["X-XSRFToken"]}
-    return {"Authorization": f"token {_token(school, someone, column.kind)}"}
-
-
-def _visitor(school: School) -> dict[str, str]:
-    """A browser in which nobody signed in, so that it is not the XSRF token that is missing."""
-    answer = httpx.get(f"{school.hub}/hub/login")
-    xsrf = answer.cookies.get("_xsrf")
-    assert xsrf
-    return {"Cookie": f"_xsrf={xsrf}", "X-XSRFToken": xsrf}
-
-
-def _token(school: School, someone: Someone, kind: str) -> str:
-    if kind == "f":
-        return str(someone.api.headers["Authorization"]).removeprefix("token ")
-    if kind == "r":
-        scopes = {"scopes": ["custom:aihub:read"]}
-        made = someone.pages.post(f"/hub/api/users/{someone.name}/tokens", json=scopes).raise_for_status()
-        return str(made.json()["token"])
+def _of_server(rig: Rig, someone: Someone, kind: str) -> str:
+    """The token of somebody's server, or of their browser's session at it."""
     if kind == "s":
-        environments = (process.environ() for process in school.rig.user_servers())
+        environments = (process.environ() for process in rig.user_servers())
         (token,) = (each["JUPYTERHUB_API_TOKEN"] for each in environments if each["JUPYTERHUB_USER"] == someone.name)
         return token
     # JupyterLab's page holds the token of the session for its own requests.
@@ -151,40 +69,16 @@ def _token(school: School, someone: Someone, kind: str) -> str:
     return str(json.loads(unescape(data))["token"])
 
 
-def _secrets(school: School) -> set[str]:
-    """What stands in no answer."""
-    tokens = {key["Authorization"].removeprefix("token ") for key in school.keys.values() if "Authorization" in key}
-    secret = (school.rig.state_dir / "cookie_secret").read_text().strip()
-    return {secret, *tokens}
-
-
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", TABLE.rows, ids=lambda row: row.id)
 def test_everybody_is_answered_as_the_table_says(school: School, row: Row) -> None:
-    assert "".join(letter(school, row, column) for column in TABLE.columns) == row.cells
-
-
-def letter(school: School, row: Row, column: Column) -> str:
-    """The letter of the answer, which never holds a secret."""
-    answer = school.ask(row, column)
-    shown = f"{answer.headers}{answer.text}"
-    assert not [secret for secret in school.secrets if secret in shown], f"a secret for {column}"
-    known = f"{answer.request.url} {answer.request.content!r} {PEOPLE.get(column.who)}"
-    return letter_of(answer, "/hub/login", {name for name in PEOPLE.values() if name not in known})
+    assert "".join(school.letter(row, column) for column in TABLE.columns) == row.cells
 
 
 def test_every_route_and_method_of_the_hub_has_a_row(school: School) -> None:
-    rows = {(served(school.rules, school.path(row)).pattern, row.method) for row in TABLE.rows}
-    first = {rule.pattern: rule for rule in reversed(school.rules)}  # a later rule of the same pattern is never asked
-    lacking = [
-        f"{method} {rule.pattern} ({rule.handler})"
-        for rule in first.values()
-        for method in rule.methods
-        if method != "OPTIONS" and (rule.pattern, method) not in rows
-    ]
-    assert not lacking, "write a row into tests/data/rights/local.txt for each of these"
+    assert school.lacking(TABLE.rows) == [], "write a row into tests/data/rights/local.txt for each of these"
 
 
 def test_a_browser_s_preflight_tells_nobody_anything(school: School) -> None:
