@@ -175,7 +175,7 @@ class SignInRefused(AIHubError):
     """Nobody is signed in. `detail` is for the log only: it may hold what the provider or a stranger sent.
 
     `parameters` fill the sentence (`aihub.messages.sign_in`): `name` a user name, `claim` a claim's name, `address`
-    and `public` addresses, `retry_after` whole seconds.
+    and `public` addresses, `retry_after` whole seconds, `groups_missing` 1 where the provider sent no groups at all.
     """
 
     def __init__(self, reason: SignInReason, detail: str = "", **parameters: str | int) -> None:

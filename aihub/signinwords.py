@@ -36,7 +36,7 @@ def sign_in(reason: SignInReason, parameters: Mapping[str, str | int], language:
     """`reason` in words. Never raises, whatever parameters are missing.
 
     Parameters: `name` a user name, `claim` a claim's name, `address` and `public` addresses (whole ones, as
-    "https://hub.example.org"), `provider` the provider's host.
+    "https://hub.example.org"), `provider` the provider's host, `groups_missing` whether it sent no groups at all.
     """
     return _SENTENCES[reason](_Voice(parameters, language))
 
@@ -66,6 +66,14 @@ class _Voice:
     @property
     def provider(self) -> str:
         return self.word("provider") or self.say("the sign-in service")
+
+    @property
+    def no_groups(self) -> str:
+        return self.say(
+            "No groups were sent for this account. If none are sent for anybody, the provider has to send them first: "
+            "with Keycloak by a mapper “Group Membership” of the client, with Full group path On and Add to ID token "
+            "On."
+        )
 
     @property
     def all_safe(self) -> str:
@@ -119,6 +127,7 @@ def _not_allowed(voice: _Voice) -> SignInMessage:
         ),
         admins=(
             voice.say("Who may sign in is “signIn.allowed” of the policy file: groups are compared as full paths."),
+            *((voice.no_groups,) if voice.parameters.get("groups_missing") else ()),
         ),
     )
 

@@ -321,7 +321,8 @@ class ProviderSignIn(SignInMethod):
         name = await self._bound(identity, may_bind=self.sign_in.access.admits(wanted))
         self._look_for_groups(name, identity)
         if not self.sign_in.access.admits(Person(name, identity.groups)):
-            raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name)
+            missing = {"groups_missing": 1} if identity.groups_missing else {}
+            raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name, **missing)
         self._confirmed(name, kept)
         return self.model(name, kept)
 

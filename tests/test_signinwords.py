@@ -54,6 +54,13 @@ def test_parameters_are_named(reason: SignInReason, parameters: dict[str, str | 
     assert any(said in text for text in texts), texts
 
 
+@pytest.mark.parametrize(("missing", "lines"), [(0, 1), (1, 2)])
+def test_admins_hear_that_missing_groups_may_keep_everybody_out(missing: int, lines: int) -> None:
+    admins = sign_in(SignInReason.NOT_ALLOWED, {"name": "ada", "groups_missing": missing}, ENGLISH).admins
+    assert len(admins) == lines
+    assert ("“Group Membership”" in admins[-1]) == bool(missing)
+
+
 def test_a_taken_name_touches_nothing() -> None:
     assert "neither the files of that account nor its servers" in sign_in(SignInReason.NAME_TAKEN, {}, ENGLISH).safe
 
