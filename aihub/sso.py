@@ -446,6 +446,9 @@ class ProviderSignIn(SignInMethod):
             return Asked(Answer.SILENT, kept)
         answer, new = await self._answer(user.name, kept)
         latest = Kept.from_state(await user.get_auth_state())
+        if latest is not None and latest.ended:
+            # The provider ended it meanwhile, and its answer is older than that.
+            return Asked(Answer.ENDED, latest, over=True)
         if latest is not None and latest.confirmed > kept.confirmed:
             # They signed in again meanwhile: that is news of the provider too, and better.
             return Asked(Answer.CONFIRMED, latest)
