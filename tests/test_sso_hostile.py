@@ -12,17 +12,20 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import httpx
 import pytest
 from tornado.web import create_signed_value
 
+from aihub.app import AIHub
 from aihub.calls import Http
 from aihub.handlers.sso import BEGUN, PATIENCE, STATUS, TABS, Trip
-from aihub.identity import SignInReason
+from aihub.identity import MAX_GROUPS, SignInReason
 from tests.provider_rig import DROP, Fault, HostileProvider, Signing
 from tests.sso_hub import HubInProcess
 from tests.sso_scene import SESSION_COOKIES, Scene
@@ -920,3 +923,142 @@ def test_a_sign_out_counts_more_than_an_answer_that_was_on_its_way(scene: Scene[
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
     state = scene.hub.state_of("ada")
     assert state["ended"] is True
+
+
+# --- what else may come ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "a?b", "a#b", "a%2fb", "a&b=c", "a\\b", "<img src=x onerror=alert(1)>", "'\"", "a;b", "學生", "-", "a:b"],
+)
+def test_odd_names_are_names(scene: Scene[HostileProvider], name: str) -> None:
+    browser = scene.browser()
+    scene.rig.add_person(name, groups=["/courses/ml101/students"], subject=f"sub-{quote(name)}")
+    scene.rig.id_claims = {"preferred_username": name, "sub": f"sub-{quote(name)}"}
+    answer = scene.sign_in("mallory", browser)
+    assert (answer.status_code, answer.url.path) == (200, "/hub/home")
+    assert "<img" not in answer.text
+    assert name in scene.hub.users()
+    own = browser.get(f"{scene.hub.url}/api/users/{quote(name, safe='')}")
+    assert (own.status_code, own.json()["name"]) == (200, name)
+    scene.assert_nothing_told(answer)
+
+
+def test_of_two_who_want_a_name_at_once_one_gets_it(scene: Scene[HostileProvider]) -> None:
+    twins = [scene.browser() for _ in range(6)]
+    for number in range(len(twins)):
+        person = scene.rig.add_person(f"twin-{number}", groups=["/courses/ml101/students"])
+        person.more = {"preferred_username": "twin"}
+    ways = [scene.way_back(f"twin-{number}", browser) for number, browser in enumerate(twins)]
+    with ThreadPoolExecutor(len(twins)) as together:
+        answers = [*together.map(lambda browser, way: browser.get(way), twins, ways)]
+    assert sorted(answer.status_code for answer in answers) == [302, 403, 403, 403, 403, 403]
+    assert scene.hub.users().count("twin") == 1
+    assert sum(browser.get(f"{scene.hub.url}/api/user").status_code == 200 for browser in twins) == 1
+
+
+def test_as_many_groups_as_there_may_be_take_no_time(scene: Scene[HostileProvider]) -> None:
+    groups = ["/courses/ml101/students", *(f"/{'a/' * 100}{number}" for number in range(MAX_GROUPS - 1))]
+    scene.rig.id_claims, scene.rig.userinfo_claims = {"groups": DROP}, {"groups": groups}
+    browser = scene.browser()
+    way = scene.way_back("ada", browser)
+    begin = time.monotonic()
+    assert browser.get(way).headers["Location"] == "/hub/home"
+    assert time.monotonic() - begin < 10
+    begin = time.monotonic()
+    assert browser.get(f"{scene.hub.url}/home").status_code == 200
+    assert time.monotonic() - begin < 5
+    assert len(browser.get(f"{scene.hub.url}/api/user").json()["groups"]) == MAX_GROUPS
+
+
+def test_nothing_forges_a_line_of_the_log(scene: Scene[HostileProvider]) -> None:
+    forged = "x\r\nERROR audit: root was signed in\x1b[31m"
+    for said in (
+        {"preferred_username": forged},
+        {"groups": [forged]},
+        {"iss": forged},
+        {"sub": forged},
+        {"sid": forged},
+    ):
+        scene.rig.id_claims = said
+        scene.assert_refused(scene.sign_in(), NAME, CLAIMS, TOKEN)
+    scene.rig.id_claims = {}
+    for header in ({"alg": forged}, {"typ": forged}, {"kid": forged}):
+        scene.rig.signing = Signing(header=header)
+        scene.assert_refused(scene.sign_in(), TOKEN)
+    scene.rig.signing = Signing()
+    for key in ("issuer", "token_endpoint", "jwks_uri"):
+        scene.hub.forget_provider()
+        scene.rig.discovery = {key: forged}
+        scene.assert_refused(scene.sign_in(), WRONG)
+    assert "\nERROR audit: root" not in scene.log()
+    assert "\x1b" not in scene.log()
+
+
+def test_keys_are_not_fetched_for_everybody_who_asks(scene: Scene[HostileProvider]) -> None:
+    """Anybody may send a token that names a key which nobody knows."""
+    for _ in range(12):
+        token = scene.rig.logout_token(name="ada", signing=Signing(header={"kid": "unheard-of"}))
+        assert left(scene, token).status_code == 400
+    assert scene.rig.count("keys") <= 2
+
+
+def test_new_keys_count_at_once_and_old_ones_no_longer(scene: Scene[HostileProvider]) -> None:
+    ada = scene.browser()
+    assert scene.sign_in("ada", ada).url.path == "/hub/home"
+    old = scene.rig.logout_token(name="ada")
+    scene.rig.rotate_keys()
+    try:
+        assert scene.sign_in("teacher", scene.browser()).status_code == 200
+        assert scene.rig.count("keys") == 2
+        assert left(scene, old).status_code == 400
+        assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+    finally:
+        scene.rig.published = None
+
+
+def test_signing_out_tells_the_log_nothing(scene: Scene[HostileProvider]) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    answer = ada.get(f"{scene.hub.url}/logout")
+    assert "id_token_hint=eyJ" in answer.headers["Location"]
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
+    scene.assert_nothing_told()
+
+
+@contextmanager
+def no_database(hub: HubInProcess) -> Iterator[None]:
+    """AIHub's own database is away: its file is another one, that has no tables."""
+    file, aside = hub.machine.state.database, hub.machine.state.database.with_suffix(".aside")
+
+    def swap(source: Path, target: Path) -> None:
+        AIHub.instance().store.dispose()
+        for end in ("", "-wal", "-shm"):
+            if Path(f"{source}{end}").exists():
+                Path(f"{source}{end}").rename(f"{target}{end}")
+
+    hub.run(lambda: swap(file, aside))
+    try:
+        yield
+    finally:
+        for end in ("", "-wal", "-shm"):
+            Path(f"{file}{end}").unlink(missing_ok=True)
+        hub.run(lambda: swap(aside, file))
+
+
+def test_without_a_database_nobody_is_somebody(scene: Scene[HostileProvider]) -> None:
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    scene.count_people()
+    token = scene.rig.logout_token(name="ada")
+    browser = scene.browser()
+    way = scene.way_back("mallory", browser)
+    with no_database(scene.hub):
+        answer = browser.get(way)
+        assert left(scene, token).status_code == 503
+    scene.assert_refused(answer, SignInReason.STORE_UNAVAILABLE, by=browser)
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 200
+    # The provider may send it again.
+    assert left(scene, token).status_code == 200
+    assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
