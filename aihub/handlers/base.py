@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import get_browser_protocol
 from tornado import web
 
 from aihub import i18n, messages
@@ -86,6 +87,12 @@ class OwnHandler(BaseHandler):
     def language(self) -> Language:
         """The language of this request: cookie, then Accept-Language."""
         return i18n.language_of(self.request)
+
+    def set_cookie(self, name: str, value: Any, **kwargs: Any) -> None:
+        """As the hub's, and *Secure* for a browser that came by HTTPS, whatever the hub's own proxy speaks to it."""
+        if get_browser_protocol(self.request) == "https":
+            kwargs.setdefault("secure", True)
+        super().set_cookie(name, value, **kwargs)
 
 
 class PageHandler(OwnHandler):

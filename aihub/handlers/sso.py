@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.user import User
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 
 from aihub import metrics, pages
@@ -117,7 +117,8 @@ class ProviderHandler(OwnHandler):
     @property
     def origin(self) -> str:
         """How the browser reaches the hub, as far as the proxies say."""
-        return f"{self.request.protocol}://{self.request.host}".lower()
+        # Tornado's own word is that of the last proxy, the hub's, to which everybody comes by HTTP.
+        return f"{get_browser_protocol(self.request)}://{self.request.host}".lower()
 
     @property
     def provider_host(self) -> str:
