@@ -247,15 +247,15 @@ class HubModel(Model):
         default="aihub-secrets",
         min_length=1,
         title="Existing Secret",
-        description="Name of the Secret with proxyToken, cookieSecret, cryptKey, and what the sign-in method needs: the "
-        "passwords, or clientSecret; `aihub secrets` prints one. A new clientSecret reaches the running hub within two "
+        description="Name of the Secret with proxyToken, cookieSecret, cryptKey, and what the sign-in method needs: "
+        "the passwords, or clientSecret; `aihub secrets` prints one. A new clientSecret reaches the running hub within two "
         "minutes; after any other change restart hub and proxy with `kubectl rollout restart`.",
     )
     ca_config_map: str = Field(
         default="",
         title="CA ConfigMap",
-        description="Name of a ConfigMap whose keys are files in /etc/aihub/ca: certificate authorities for `caFile` of "
-        "the sign-in method.",
+        description="Name of a ConfigMap whose keys are files in /etc/aihub/ca: certificate authorities for `caFile` "
+        "of the sign-in method.",
     )
     db: DatabaseModel = Field(default_factory=DatabaseModel, title="Database", description="The hub's records.")
     image: ContainerImageModel = Field(
