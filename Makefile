@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade
 
-.PHONY: help run test test-cluster test-all cluster-up cluster-down lint types contracts screenshots clean messages mutants bench docs images lock wheel
+.PHONY: help run test test-sso test-cluster test-all cluster-up cluster-down lint types contracts screenshots clean messages mutants bench docs images lock wheel
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,9 +15,14 @@ help: ## list the targets
 run: .venv/.local ## run a hub on this machine, http://127.0.0.1:8000
 	@exec $(BIN)/aihub run --state-dir $(STATE) $(ARGS)
 
-test: .venv/.dev ## all tests that need neither root nor a cluster, browser tests included
+test: .venv/.dev ## all tests that need neither root nor a cluster nor Keycloak, browser tests included
 	@$(BIN)/python -m tests.browsers
 	@exec $(BIN)/python -m pytest -m "not slow and not cluster and not sso" $(ARGS)
+
+test-sso: .venv/.dev ## the core of the tests on a real Keycloak; needs Java 17 and, to fetch it, Maven
+	@$(BIN)/python -m tests.browsers
+	@$(BIN)/python -m tests.sso.distribution
+	@exec $(BIN)/python -m pytest -m "sso and not slow" $(ARGS) tests/sso
 
 test-cluster: .venv/.dev ## the core of the tests on Kubernetes: on KUBECONFIG's, else kind's, else (root, Linux) a node of this machine
 	@$(BIN)/python -m tests.browsers

@@ -27,7 +27,7 @@ from aihub.policy import Rule
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))])
-GUIDES = [path for path in PAGES if path.parent in (DOCS, DOCS / "kubernetes", ROOT)]
+GUIDES = [path for path in PAGES if path.parent in (DOCS, DOCS / "kubernetes", DOCS / "sign-in", ROOT)]
 
 OFFLINE = ("check", "images", "schema", "version", "why")
 """Commands that need no hub: what a page shows of them must be what they print."""

@@ -30,12 +30,18 @@ def visitor(url: str) -> Iterator[httpx.Client]:
         yield made
 
 
-def fill_in(browser: httpx.Client, page: httpx.Response, user: str, secret: str | None = None) -> httpx.Response:
-    """Fill in Keycloak's sign-in page; where that leads."""
+def login_form(page: httpx.Response, user: str, secret: str | None = None) -> tuple[str, dict[str, str]]:
+    """Where Keycloak's sign-in page is sent to, and what it is filled in with."""
     form = BeautifulSoup(page.text, "html.parser").select_one("form#kc-form-login")
     assert form is not None, f"{page.url} is not Keycloak's sign-in page: {page.text[:2000]}"
     data = {"username": user, "password": password(user) if secret is None else secret, "credentialId": ""}
-    return browser.post(str(form["action"]), data=data)
+    return str(form["action"]), data
+
+
+def fill_in(browser: httpx.Client, page: httpx.Response, user: str, secret: str | None = None) -> httpx.Response:
+    """Fill in Keycloak's sign-in page; where that leads."""
+    action, data = login_form(page, user, secret)
+    return browser.post(action, data=data)
 
 
 def sign_in(browser: httpx.Client, user: str, to: str = "") -> httpx.Response:
