@@ -129,7 +129,7 @@ class PageHandler(OwnHandler):
 
     def _validate_next_url(self, next_url: str) -> str:
         # The hub's own lets through line breaks and any length, which no header can carry, and `//`, which leads
-        # nowhere; it raises where brackets stand for no address.
+        # nowhere; it raises where brackets stand for no address (upstream.md 53).
         if not next_url.isprintable() or len(next_url) > MAX_NEXT:
             return ""
         try:

@@ -1,7 +1,8 @@
 """The hub's own REST routes for people and tokens, without what is nobody's to read and without their broken answers.
 
 An admin may read and write everything about a person there, what the sign-in method keeps of its provider (tokens that
-act for the person elsewhere) included. And two of the routes for old servers end in a 500 when they are called oddly.
+act for the person elsewhere) included. And two of the routes for old servers end in a 500 when they are called oddly
+(upstream.md 52).
 """
 
 from __future__ import annotations

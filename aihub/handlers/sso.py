@@ -117,7 +117,7 @@ class ProviderHandler(OwnHandler):
     @property
     def origin(self) -> str:
         """How the browser reaches the hub, as far as the proxies say."""
-        # Tornado's own word is that of the last proxy, the hub's, to which everybody comes by HTTP.
+        # Tornado's own word is that of the last proxy, the hub's, to which everybody comes by HTTP (upstream.md 51).
         return f"{get_browser_protocol(self.request)}://{self.request.host}".lower()
 
     @property

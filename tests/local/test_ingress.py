@@ -1,7 +1,7 @@
 """A hub behind an ingress that ends TLS: what its cookies say, where sign-in leads back to, and a wrong address.
 
 The hub's own proxy stands between the ingress and the hub and adds that it was asked by HTTP: JupyterHub takes that for
-the browser's own way, which these tests would notice.
+the browser's own way, which these tests would notice (upstream.md 51).
 """
 
 from __future__ import annotations
