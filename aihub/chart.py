@@ -248,8 +248,8 @@ class HubModel(Model):
         min_length=1,
         title="Existing Secret",
         description="Name of the Secret with proxyToken, cookieSecret, cryptKey, and what the sign-in method needs: "
-        "the passwords, or clientSecret; `aihub secrets` prints one. A new clientSecret reaches the running hub within two "
-        "minutes; after any other change restart hub and proxy with `kubectl rollout restart`.",
+        "the passwords, or clientSecret; `aihub secrets` prints one. A new clientSecret reaches the running hub within "
+        "two minutes; after any other change restart hub and proxy with `kubectl rollout restart`.",
     )
     ca_config_map: str = Field(
         default="",
