@@ -599,6 +599,16 @@ def test_a_try_is_signed_by_this_hub(scene: Scene[HostileProvider]) -> None:
     scene.assert_refused(browser.get(f"{scene.hub.callback}?state={trip.state}&code=a"), MISSING)
 
 
+def test_a_try_is_of_its_own_state(scene: Scene[HostileProvider]) -> None:
+    """Whatever the name of its cookie, which is a short one."""
+    browser = scene.browser()
+    here, other = (Trip.begin(scene.hub.callback, "", time.time()) for _ in range(2))
+    value = create_signed_value(scene.hub.app.cookie_secret, here.cookie, json.dumps(asdict(other)))
+    put(browser, here.cookie, value.decode())
+    query = urlencode({"state": here.state, "code": "a", "iss": scene.rig.issuer})
+    scene.assert_refused(browser.get(f"{scene.hub.callback}?{query}"), MISSING)
+
+
 def test_what_a_browser_takes_along_is_for_the_way_back_only(scene: Scene[HostileProvider]) -> None:
     answer = scene.browser().get(f"{scene.hub.url}/oauth_login")
     cookie = next(line for line in answer.headers.get_list("set-cookie") if line.startswith("aihub-sign-in-"))
