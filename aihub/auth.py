@@ -34,6 +34,7 @@ __all__ = [
     "SharedPassword",
     "SignInMethod",
     "SignInMethodError",
+    "end_all",
     "sign_out",
     "tell_kind",
 ]
@@ -249,6 +250,16 @@ def sign_out(user: Any) -> None:
     for code in db.query(OAuthCode).filter(OAuthCode.user_id == orm_user.id):
         db.delete(code)
     db.commit()
+
+
+def end_all(user: Any) -> None:
+    """End every session and every token of a user of the hub, but those of running servers themselves."""
+    sign_out(user)
+    servers = {getattr(spawner, "token_id", None) for spawner in user.spawners.values()}
+    for token in list(user.orm_user.api_tokens):
+        if token.id not in servers:
+            user.db.delete(token)
+    user.db.commit()
 
 
 def _identity(person: Persona) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from traitlets import default
 
 from aihub import metrics
 from aihub.app import AIHub
-from aihub.auth import SignInMethod, sign_out, tell_kind
+from aihub.auth import SignInMethod, end_all, sign_out, tell_kind
 from aihub.claims import identity_of
 from aihub.config import GITHUB, KEYCLOAK, OIDC, SignIn
 from aihub.errors import StoreError
@@ -323,8 +323,20 @@ class ProviderSignIn(SignInMethod):
         if not self.sign_in.access.admits(Person(name, identity.groups)):
             missing = {"groups_missing": 1} if identity.groups_missing else {}
             raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name, **missing)
+        await self._begin_anew(handler, name, identity)
         self._confirmed(name, kept)
         return self.model(name, kept)
+
+    async def _begin_anew(self, handler: Any, name: str, identity: Identity) -> None:
+        """End what was begun under a name before it was this account's: by a shared password, or by its last owner."""
+        user = handler.find_user(name) if handler is not None else None
+        if user is None:
+            return
+        before = Kept.from_state(await user.get_auth_state())
+        same = (identity.issuer, identity.subject)
+        if before is None or (before.identity.issuer, before.identity.subject) != same:
+            end_all(user)
+            self.log.warning("audit: %s is another account's now; sessions and tokens made before have ended", name)
 
     def _confirmed(self, name: str, kept: Kept) -> None:
         """The provider said who somebody is."""

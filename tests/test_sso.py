@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -378,6 +379,34 @@ async def test_without_a_refresh_token_the_access_token_asks(
     rig.end_sessions("Ada")
     assert await method.refresh_user(user, request(user)) is False
     assert (await kept(user)).ended
+
+
+@pytest.mark.parametrize("before", ["another account", "a shared password"])
+async def test_what_was_begun_under_a_name_ends_when_it_is_another_account_s(
+    aihub: AIHub, hub: Hub, method: KeycloakSignIn, rig: HostileProvider, before: str
+) -> None:
+    user = await signed_in(hub, method, rig)
+    if before == "another account":
+        aihub.store.release("ada", datetime.now(UTC))
+        rig.people["Ada"].subject = "the next Ada"
+    else:
+        await user.save_auth_state(None)
+    server = orm.APIToken.find(hub.db, user.new_api_token(note="Server at /user/ada/"))
+    user.spawners[""].token_id = server.id
+    user.new_api_token(note="made by whoever was called so")
+    cookie = user.cookie_id
+    assert await method.get_authenticated_user(hub, await code(method, rig, "Ada")) is not None
+    assert user.cookie_id != cookie
+    assert [token.id for token in user.orm_user.api_tokens] == [server.id]
+
+
+async def test_a_new_sign_in_leaves_one_s_own_tokens(hub: Hub, method: KeycloakSignIn, rig: HostileProvider) -> None:
+    user = await signed_in(hub, method, rig)
+    user.new_api_token(note="own")
+    cookie = user.cookie_id
+    assert await method.get_authenticated_user(hub, await code(method, rig, "Ada")) is not None
+    assert user.cookie_id == cookie
+    assert [token.note for token in user.orm_user.api_tokens] == ["own"]
 
 
 async def test_somebody_of_another_method_signs_in_again(hub: Hub, method: KeycloakSignIn) -> None:
