@@ -85,8 +85,12 @@ class Scene(Generic[Rig]):
         return "\n".join(self.hub.log.lines[self.logged :])
 
     def assert_refused(self, answer: httpx.Response, *reasons: SignInReason, by: httpx.Client | None = None) -> None:
-        """A page that says why; and whoever it was, by the browser made last, has nothing."""
-        browser = by or self.browsers[-1]
+        """A page that says why; whoever it was, by the browser made last, has nothing; and nothing is told."""
+        self.assert_nobody(answer, *reasons, by=by or self.browsers[-1])
+        self.assert_nothing_told(answer)
+
+    def assert_nobody(self, answer: httpx.Response, *reasons: SignInReason, by: httpx.Client) -> None:
+        """A page that says why; and `by` belongs to nobody."""
         page = BeautifulSoup(answer.text, "html.parser")
         reason = page.select_one("section[role=alert] code")
         assert reason is not None, (answer.status_code, answer.text)
@@ -95,11 +99,10 @@ class Scene(Generic[Rig]):
         assert page.title is not None
         assert page.title.text.startswith("Error: ")
         assert page.select("a.btn, button.btn"), "there is no way on"
-        assert not SESSION_COOKIES & {*browser.cookies}
-        assert browser.get(f"{self.hub.url}/home").headers["Location"].startswith("/hub/login")
-        assert browser.get(f"{self.hub.url}/api/user").status_code == 403
+        assert not SESSION_COOKIES & {*by.cookies}
+        assert by.get(f"{self.hub.url}/home").headers["Location"].startswith("/hub/login")
+        assert by.get(f"{self.hub.url}/api/user").status_code == 403
         assert (self.hub.users(), self.hub.bound()) == self.before
-        self.assert_nothing_told(answer)
 
     def assert_nothing_told(self, *answers: httpx.Response) -> None:
         """Neither the log nor a page has a token, a code, a verifier or the client's secret; and nothing broke."""

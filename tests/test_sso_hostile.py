@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, quote_from_bytes, unquote, urlencode, urlsplit
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tornado.web import create_signed_value
 
 from aihub.app import AIHub
@@ -1072,3 +1074,54 @@ def test_without_a_database_nobody_is_somebody(scene: Scene[HostileProvider]) ->
     # The provider may send it again.
     assert left(scene, token).status_code == 200
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
+
+
+# --- anything --------------------------------------------------------------------------------------------------------
+
+ANYTHING = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+WORDS = st.text(max_size=20) | st.binary(max_size=20) | st.sampled_from(["", "access_denied", "server_error"])
+QUERY = st.lists(st.tuples(st.sampled_from(["state", "code", "iss", "error", "next"]), WORDS), max_size=5)
+
+
+def quoted(pairs: list[tuple[str, str | bytes]]) -> str:
+    plain = ((name, word.encode("utf-8", "replace") if isinstance(word, str) else word) for name, word in pairs)
+    return "&".join(f"{name}={quote_from_bytes(word)}" for name, word in plain)
+
+
+@ANYTHING
+@given(QUERY, st.booleans())
+def test_any_answer_is_refused(
+    scene: Scene[HostileProvider], query: list[tuple[str, str | bytes]], begun: bool
+) -> None:
+    browser = scene.browser()
+    if begun:
+        state = state_of(browser.get(f"{scene.hub.url}/oauth_login").headers["Location"])
+        query = [("state", state), *((name, word) for name, word in query if name != "state")]
+    answer = browser.get(f"{scene.hub.callback}?{quoted(query)}")
+    scene.assert_nobody(answer, MISSING, USED, TOKEN, WRONG, DOWN, SignInReason.CANCELLED, by=browser)
+    browser.close()
+
+
+@ANYTHING
+@given(QUERY)
+def test_any_start_leads_to_the_provider(scene: Scene[HostileProvider], query: list[tuple[str, str | bytes]]) -> None:
+    answer = scene.browser().get(f"{scene.hub.url}/oauth_login?{quoted(query)}")
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(f"{scene.rig.issuer}/protocol/openid-connect/auth?")
+
+
+@ANYTHING
+@given(
+    st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9_-]{0,30}(\.[A-Za-z0-9_-]{0,30}){2}", fullmatch=True), st.binary()
+)
+def test_any_logout_is_refused(scene: Scene[HostileProvider], token: str, body: bytes) -> None:
+    address = f"{scene.hub.url}/aihub/back-channel-logout"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (
+        httpx.post(address, content=f"logout_token={quote(token, errors='replace')}", headers=form).status_code == 400
+    )
+    assert httpx.post(address, content=body, headers=form).status_code == 400
+    assert httpx.post(address, content=body).status_code == 400
+    scene.assert_nothing_told()
