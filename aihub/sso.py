@@ -352,8 +352,8 @@ class ProviderSignIn(SignInMethod):
         if not self._told_of_groups:
             self._told_of_groups = True
             self.log.error(
-                "The provider sent no groups claim for %s. Unless they are in no group at all, its client needs a mapper "
-                "that puts full group paths into the ID token (docs/sign-in/keycloak.md). This is said once",
+                "The provider sent no groups claim for %s. Unless they are in no group at all, its client needs a "
+                "mapper that puts full group paths into the ID token (docs/sign-in/keycloak.md). This is said once",
                 name,
             )
 
