@@ -276,6 +276,7 @@ class ProviderSignIn(SignInMethod):
     def check_allow_config(self) -> None:
         """Raise SignInMethodError, as the hub starts; the stock checks ask for lists that the policy file has."""
         self.check_method()
+        self.check_switches("enable_auth_state")
 
     async def probe(self) -> None:
         """Ask the provider whether it is there. Raises ProviderError."""
@@ -318,9 +319,11 @@ class ProviderSignIn(SignInMethod):
         identity, tokens = await self._understood(self.redeem(data))
         wanted = Person(identity.name, identity.groups)
         kept = Kept(identity, tokens, self.clock())
-        name = await self._bound(identity, may_bind=self.sign_in.access.admits(wanted))
+        name = await self._bound(identity, may_bind=self.admits(wanted))
         self._look_for_groups(name, identity)
-        if not self.sign_in.access.admits(Person(name, identity.groups)):
+        if not self.validate_username(name):
+            raise SignInRefused(SignInReason.NAME_UNUSABLE, f"the hub accepts no name such as {name!r}")
+        if not self.admits(Person(name, identity.groups)):
             missing = {"groups_missing": 1} if identity.groups_missing else {}
             raise SignInRefused(SignInReason.NOT_ALLOWED, f"subject {identity.subject}", name=name, **missing)
         await self._begin_anew(handler, name, identity)
@@ -404,6 +407,10 @@ class ProviderSignIn(SignInMethod):
             "auth_state": kept.as_state(),
         }
 
+    def admits(self, person: Person) -> bool:
+        """Whether the policy lets a person in, and `blocked_users` of the hub's own configuration does not stop it."""
+        return self.sign_in.access.admits(person) and bool(self.check_blocked_users(person.name))
+
     def normalize_username(self, username: str) -> str:
         """A name as it was bound: it was normalised once, before that."""
         return username
@@ -413,7 +420,7 @@ class ProviderSignIn(SignInMethod):
         if auth_model is None:
             # The hub asks without a model for users that an admin adds: adding nobody lets in.
             return False
-        return self.sign_in.access.admits(Person(username, frozenset(auth_model["groups"])))
+        return self.admits(Person(username, frozenset(auth_model["groups"])))
 
     # --- asking again ------------------------------------------------------------------------------------------------
 
@@ -432,7 +439,7 @@ class ProviderSignIn(SignInMethod):
         if kept is None:
             aihub.identity_ended(user.name)
             return False
-        allowed = self.sign_in.access.admits(Person(user.name, kept.identity.groups))
+        allowed = self.admits(Person(user.name, kept.identity.groups))
         age = max(0.0, self.clock() - kept.confirmed)
         outcome = decide(asked.answer, _request(user, handler), age, self.sign_in.rules.max_age, allowed=allowed)
         if asked.answer is Answer.CONFIRMED:
@@ -441,6 +448,9 @@ class ProviderSignIn(SignInMethod):
         if outcome is Outcome.KEEP:
             aihub.groups_seen(kept.identity.groups)
             aihub.identity_kept(user.name, kept.confirmed)
+            if asked.answer is Answer.ENDED:
+                # The hub takes what is said to a server for said to everybody, for as long as `auth_refresh_age`.
+                asyncio.get_running_loop().call_soon(_ask_again, user)
         if outcome in (Outcome.TAKE, Outcome.KEEP):
             return self.model(user.name, kept)
         aihub.identity_ended(user.name)
@@ -452,7 +462,8 @@ class ProviderSignIn(SignInMethod):
     async def _ask(self, user: Any) -> Asked:
         """Ask the provider, and keep what changes at once: the old refresh token may be worth nothing any more."""
         kept = Kept.from_state(await user.get_auth_state())
-        if kept is None or kept.ended:
+        # What another provider gave, before the policy file named this one, is not for this one to see.
+        if kept is None or kept.ended or kept.identity.issuer != self.client.provider.issuer:
             return Asked(Answer.ENDED, kept, over=True)
         if self._silent():
             return Asked(Answer.SILENT, kept)
@@ -500,6 +511,7 @@ class ProviderSignIn(SignInMethod):
     async def end(self, user: Any, kept: Kept | None = None) -> None:
         """End all sessions of a user; the provider is not asked about them any more until they sign in again."""
         kept = kept or Kept.from_state(await user.get_auth_state())
+        _ask_again(user)
         if kept is not None:
             await user.save_auth_state(replace(kept, ended=True).as_state())
             user.sync_groups(sorted(kept.identity.groups))
@@ -520,6 +532,11 @@ class ProviderSignIn(SignInMethod):
             await handler.stop_single_user(user, name)
         except Exception:
             self.log.exception("%s signed out, and their server %r could not be stopped", user.name, name)
+
+
+def _ask_again(user: Any) -> None:
+    """Let the hub ask `refresh_user` at the next request of a user, however short ago it did."""
+    user._auth_refreshed = None  # noqa: SLF001  # the hub keeps it nowhere else
 
 
 def _request(user: Any, handler: Any) -> Request:
@@ -545,14 +562,14 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
 
     @property
     def provider(self) -> OidcProvider:
-        """Who is asked, as the policy file named it when the hub started."""
-        provider = self._sign_in.provider
-        assert isinstance(provider, OidcProvider)
-        return provider
+        """Who is asked: whom the policy file named when the hub started, whatever it says by now."""
+        return self.client.provider
 
     def make_client(self) -> OidcClient:
-        """A client of that provider."""
-        return OidcClient(self.provider, secret_from(), clock=self.clock)
+        """A client of the provider that the policy file names."""
+        provider = self.sign_in.provider
+        assert isinstance(provider, OidcProvider)
+        return OidcClient(provider, secret_from(), clock=self.clock)
 
     async def probe(self) -> None:
         """By its discovery document."""
@@ -647,18 +664,18 @@ class GitHubSignIn(ProviderSignIn, GitHubOAuthenticator):
 
     @property
     def provider(self) -> GitHubProvider:
-        """Who is asked, as the policy file named it when the hub started."""
-        provider = self._sign_in.provider
-        assert isinstance(provider, GitHubProvider)
-        return provider
+        """Who is asked: whom the policy file named when the hub started, whatever it says by now."""
+        return self.client.provider
 
     async def way(self, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:  # noqa: ARG002  # no ID token, no nonce
         """GitHub's one address."""
         return self.client.authorize_url(redirect_uri, state, challenge)
 
     def make_client(self) -> GitHubClient:
-        """A client of GitHub."""
-        return GitHubClient(self.provider, secret_from(), clock=self.clock)
+        """A client of the GitHub that the policy file names."""
+        provider = self.sign_in.provider
+        assert isinstance(provider, GitHubProvider)
+        return GitHubClient(provider, secret_from(), clock=self.clock)
 
     async def redeem(self, code: Code) -> tuple[Identity, Tokens]:
         """Change the code into a token, and read who it belongs to."""

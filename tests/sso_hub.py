@@ -127,6 +127,11 @@ class HubInProcess:
         assert isinstance(state, dict)
         return state
 
+    def keep_of(self, name: str, state: dict[str, Any]) -> None:
+        """Let the hub keep `state` of the sign-in of a user."""
+        user = self.run(lambda: self.app.users[name])
+        asyncio.run_coroutine_threadsafe(user.save_auth_state(state), self._loop).result(30)
+
     def grow_stale(self) -> None:
         """From now on, what is known of each user is asked for again at their next request."""
 

@@ -1076,6 +1076,38 @@ def test_without_a_database_nobody_is_somebody(scene: Scene[HostileProvider]) ->
     assert ada.get(f"{scene.hub.url}/api/user").status_code == 403
 
 
+def test_who_came_from_another_provider_comes_anew(scene: Scene[HostileProvider]) -> None:
+    """After a change of the issuer: what the provider before gave is nobody's business at this one."""
+    ada = scene.browser()
+    scene.sign_in("ada", ada)
+    state = scene.hub.state_of("ada")
+    state["identity"]["issuer"] = "https://before.example.org"
+    scene.hub.keep_of("ada", state)
+    asked = len(scene.rig.sent)
+    assert scene.ask_again(ada).status_code == 403
+    assert len(scene.rig.sent) == asked
+    scene.assert_nothing_told()
+
+
+def test_another_provider_in_the_policy_file_waits_for_a_restart(scene: Scene[HostileProvider]) -> None:
+    """Nobody whom the provider before vouches for is taken for a person of the new one meanwhile."""
+    policy = scene.hub.machine.policy[0]
+    before = policy.read_text()
+    refresh = AIHub.instance().policy_file.refresh
+    try:
+        policy.write_text(before.replace(scene.rig.issuer, "https://new.example.org/realms/school"))
+        assert scene.hub.run(refresh)
+        ada = scene.browser()
+        assert scene.sign_in("ada", ada).url.path == "/hub/home"
+        assert scene.hub.state_of("ada")["identity"]["issuer"] == scene.rig.issuer
+        assert scene.ask_again(ada).status_code == 200
+        scene.rig.callback = {"iss": "https://new.example.org/realms/school"}
+        scene.assert_refused(scene.sign_in(), TOKEN)
+    finally:
+        policy.write_text(before)
+        assert scene.hub.run(refresh)
+
+
 # --- anything --------------------------------------------------------------------------------------------------------
 
 ANYTHING = settings(
