@@ -86,6 +86,13 @@ class SignInMethod(Authenticator):
         asked = AIHub.instance().sign_in.method
         if asked != self.method:
             raise SignInMethodError(f"signIn.method is {asked}, and this hub was started for {self.method}")
+        self.check_switches("manage_groups", "auth_refresh_age", "auth_refresh_strict", "refresh_pre_spawn")
+
+    def check_switches(self, *names: str) -> None:
+        """Raise SignInMethodError where the hub's own configuration switches off what `names` do."""
+        off = [f"Authenticator.{name}" for name in names if not getattr(self, name)]
+        if off:
+            raise SignInMethodError(f"{', '.join(off)} must not be switched off: rights would outlive their reason")
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         """All routes of AIHub, before those of the sign-in method and of the hub."""

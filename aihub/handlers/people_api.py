@@ -23,10 +23,15 @@ class PersonHandler(UserAPIHandler):
     """One person: what sign-in keeps of them stands in no answer and is taken from no request."""
 
     def get_json_body(self) -> Any:
-        """The request's body. Raises 400 for one that would replace what sign-in keeps."""
+        """The request's body. Raises 400 for one that would replace what sign-in keeps, or give another name.
+
+        Home, usage and rights go by the name: under another one a person would have those of somebody else.
+        """
         body = super().get_json_body()
         if isinstance(body, dict) and _KEPT in body:
             raise web.HTTPError(400, f"{_KEPT} belongs to the sign-in method")
+        if isinstance(body, dict) and body.get("name", self.path_args[0]) != self.path_args[0]:
+            raise web.HTTPError(400, "A user keeps their name.")
         return body
 
     def write(self, chunk: Any) -> None:
