@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from jupyterhub import crypto, orm, roles
+from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.user import User
 
 from aihub.app import AIHub
@@ -320,6 +321,41 @@ async def test_a_session_that_is_over_asks_the_browser_and_leaves_the_server_its
     assert isinstance(await method.refresh_user(user, request(user, by=admin)), dict)
 
 
+async def hub_asks(user: Any, method: KeycloakSignIn, of: Any) -> bool:
+    """Whether a request is let through, as JupyterHub finds out, which remembers when it last asked."""
+    handler: Any = SimpleNamespace(authenticator=method, log=method.log, auth_to_user=coroutine_of_user, **vars(of))
+    return await BaseHandler.refresh_auth(handler, user) is not None
+
+
+async def coroutine_of_user(_model: Any, user: Any) -> Any:
+    await asyncio.sleep(0)
+    return user
+
+
+async def test_what_is_said_to_a_server_is_not_said_to_everybody(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider
+) -> None:
+    user = await signed_in(hub, method, rig)
+    server, own = (orm.APIToken.find(hub.db, user.new_api_token(note=note)) for note in ("server", "own"))
+    user.spawners[""].token_id = server.id
+    assert await hub_asks(user, method, request(user, own))
+    user._auth_refreshed = None
+    rig.end_sessions("Ada")
+    assert await hub_asks(user, method, request(user, server)), "it may go on"
+    assert not await hub_asks(user, method, request(user, own))
+    assert not await hub_asks(user, method, request(user))
+
+
+async def test_a_token_of_whom_the_provider_signed_out_is_refused_at_once(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider
+) -> None:
+    user = await signed_in(hub, method, rig)
+    own = orm.APIToken.find(hub.db, user.new_api_token(note="own"))
+    assert await hub_asks(user, method, request(user, own))
+    assert await method.logged_out(hub, rig.logout_token(name="Ada")) == 1
+    assert not await hub_asks(user, method, request(user, own))
+
+
 async def test_a_session_that_is_over_is_not_asked_about_again(
     hub: Hub, method: KeycloakSignIn, rig: HostileProvider
 ) -> None:
@@ -444,6 +480,47 @@ async def test_an_unsigned_logout_token_ends_nothing(hub: Hub, method: KeycloakS
     with pytest.raises(TokenRefused):
         await method.logged_out(hub, rig.id_token("Ada"))
     assert user.cookie_id == cookie
+
+
+# --- what the hub's own configuration may set ------------------------------------------------------------------------
+
+
+async def test_whom_the_hub_blocks_is_not_let_in_and_does_not_stay(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider
+) -> None:
+    user = await signed_in(hub, method, rig)
+    method.blocked_users = {"ada", "guest"}
+    assert await method.refresh_user(user, request(user)) is False
+    with pytest.raises(SignInRefused) as caught:
+        await method.get_authenticated_user(None, await code(method, rig, "guest"))
+    assert caught.value.reason is SignInReason.NOT_ALLOWED
+    method.username_pattern = "r.*"
+    assert await method.get_authenticated_user(None, await code(method, rig, "root")) is not None
+    method.blocked_users, method.username_pattern = set(), "x.*"
+    with pytest.raises(SignInRefused) as caught:
+        await method.get_authenticated_user(None, await code(method, rig, "guest"))
+    assert caught.value.reason is SignInReason.NAME_UNUSABLE
+
+
+async def test_lists_of_the_hub_let_nobody_in(hub: Hub, method: KeycloakSignIn, rig: HostileProvider) -> None:
+    method.allow_all = method.allow_existing_users = True
+    method.allowed_users = method.admin_users = {"eve", "ada"}
+    with pytest.raises(SignInRefused) as caught:
+        await method.get_authenticated_user(None, await code(method, rig, "eve"))
+    assert caught.value.reason is SignInReason.NOT_ALLOWED
+    user = await signed_in(hub, method, rig)
+    assert user.admin is False
+    rig.people["Ada"].groups = []
+    assert await method.refresh_user(user, request(user)) is False
+
+
+@pytest.mark.parametrize(
+    "switch", ["auth_refresh_age", "auth_refresh_strict", "refresh_pre_spawn", "manage_groups", "enable_auth_state"]
+)
+def test_what_keeps_rights_up_to_date_cannot_be_switched_off(aihub: AIHub, keys: None, switch: str) -> None:
+    KeycloakSignIn().check_allow_config()
+    with pytest.raises(SignInMethodError, match=f"Authenticator.{switch} must not"):
+        KeycloakSignIn(**{switch: 0}).check_allow_config()
 
 
 # --- the hub's start, and what is kept -------------------------------------------------------------------------------
