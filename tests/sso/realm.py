@@ -70,13 +70,16 @@ def document(name: str, hubs: Sequence[str]) -> dict[str, Any]:
         "passwordPolicy": "hashAlgorithm(pbkdf2-sha256) and hashIterations(1)",  # argon2 takes its time, on purpose
         "clients": clients,
         "roles": {"realm": [{"name": "lab"}], "client": {CLIENT: [{"name": "tutor"}]}},
-        "users": [
-            person(
-                user, groups, **({"realmRoles": ["lab"], "clientRoles": {CLIENT: ["tutor"]}} if user == "rolf" else {})
-            )
-            for user, groups in PEOPLE.items()
-        ],
+        "users": [person(user, groups, **_roles(name, user)) for user, groups in PEOPLE.items()],
     }
+
+
+def _roles(realm: str, user: str) -> dict[str, Any]:
+    """Roles that are imported: the one that everybody is given who is made later, and those of `rolf`."""
+    everybody = {"realmRoles": [f"default-roles-{realm}"]}
+    if user != "rolf":
+        return everybody
+    return {"realmRoles": [*everybody["realmRoles"], "lab"], "clientRoles": {CLIENT: ["tutor"]}}
 
 
 @dataclass(slots=True)
