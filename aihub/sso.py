@@ -75,6 +75,9 @@ DAY, CHECK_AGAIN = 86400.0, 600.0
 PROBE = 60.0
 """Seconds between two looks at whether the provider is there."""
 
+OWN_DOING = frozenset({SignInReason.NAME_UNUSABLE, SignInReason.EMAIL_UNVERIFIED})
+"""What people can bring about at many providers by themselves; it must not keep the groups that they had."""
+
 SILENCE = 15.0
 """Seconds after a question without an answer during which nobody else waits for one."""
 
@@ -491,6 +494,8 @@ class ProviderSignIn(SignInMethod):
             return Answer.SILENT, kept
         except (ProviderWrong, SignInRefused) as error:
             self.log.warning("The provider's answer about %s cannot be used: %s", name, error)
+            if isinstance(error, SignInRefused) and error.reason in OWN_DOING:
+                return Answer.ENDED, replace(kept, ended=True)
             return Answer.SILENT, kept
         except TokenRefused as error:
             self.log.warning("audit: the provider's new token for %s is refused: %s", name, error)

@@ -396,6 +396,18 @@ async def test_an_error_that_is_the_hub_s_throws_nobody_out(
     assert model["groups"] == ["/club", "/students"]
 
 
+@pytest.mark.parametrize(
+    ("claims", "goes_on"), [({"preferred_username": "a/b"}, False), ({"groups": "/students"}, True)]
+)
+async def test_nobody_keeps_groups_by_spoiling_their_own_account(
+    hub: Hub, method: KeycloakSignIn, rig: HostileProvider, claims: dict[str, Any], goes_on: bool
+) -> None:
+    user = await signed_in(hub, method, rig)
+    rig.id_claims = claims
+    assert isinstance(await method.refresh_user(user, request(user)), dict) is goes_on
+    assert (await kept(user)).ended is not goes_on
+
+
 async def test_another_person_s_token_ends_it(hub: Hub, method: KeycloakSignIn, rig: HostileProvider) -> None:
     user = await signed_in(hub, method, rig)
     rig.id_claims = {"sub": rig.people["root"].subject}
