@@ -106,7 +106,7 @@ class Realm:
     def call(self, method: str, path: str, document: object = None) -> str:
         """A change; the id of what it made, if it made something."""
         answer = self.keycloak.admin(method, f"/realms/{self.name}{path}", json=document)
-        return answer.headers.get("location", "").rsplit("/", 1)[-1]
+        return str(answer.headers.get("location", "")).rsplit("/", 1)[-1]
 
     def remove(self) -> None:
         self.call("DELETE", "")
