@@ -746,6 +746,37 @@ def test_nobody_reads_the_tokens_of_somebody(scene: Scene[HostileProvider]) -> N
         assert "refresh-" not in answer.text, path
 
 
+def test_nobody_is_given_the_name_of_somebody(scene: Scene[HostileProvider]) -> None:
+    """Home and rights go by the name: not even an admin gives a person that of another."""
+    scene.rig.people["root"].groups = ["/staff/hub-admins"]
+    ada, root = scene.browser(), scene.browser()
+    scene.sign_in("ada", ada)
+    scene.sign_in("root", root)
+    xsrf = {"X-XSRFToken": str(root.cookies.get("_xsrf", path="/hub/"))}
+    for name, status in (("bob", 400), ("ada", 200)):
+        answer = root.patch(f"{scene.hub.url}/api/users/ada", json={"name": name}, headers=xsrf)
+        assert answer.status_code == status, answer.text
+    assert scene.ask_again(ada).json()["name"] == "ada"
+
+
+def test_a_user_whom_an_admin_adds_is_nobody_before_they_sign_in(scene: Scene[HostileProvider]) -> None:
+    scene.rig.people["root"].groups = ["/staff/hub-admins"]
+    root, added = scene.browser(), scene.browser()
+    scene.sign_in("root", root)
+    xsrf = {"X-XSRFToken": str(root.cookies.get("_xsrf", path="/hub/"))}
+    users = f"{scene.hub.url}/api/users"
+    assert root.post(users, json={"usernames": ["added"], "admin": True}, headers=xsrf).status_code == 201
+    made = root.post(f"{users}/added/tokens", json={}, headers=xsrf)
+    token = {"Authorization": f"token {made.json()['token']}"}
+    assert httpx.get(f"{scene.hub.url}/api/user", headers=token).status_code == 403
+    assert root.post(f"{users}/added/server", json={}, headers=xsrf).status_code == 403
+    scene.rig.add_person("added", groups=["/courses/ml101/students"])
+    scene.sign_in("added", added)
+    assert added.get(f"{scene.hub.url}/api/user").json()["admin"] is False
+    assert httpx.get(f"{scene.hub.url}/api/user", headers=token).status_code == 403, "the token is not theirs"
+    scene.assert_nothing_told()
+
+
 @pytest.mark.parametrize("host", ["evil.example.org", "<script>alert(1)</script>", "a b", "127.0.0.1:1"])
 def test_a_false_host_gets_no_code(scene: Scene[HostileProvider], host: str) -> None:
     """The provider sends browsers to the hub's registered addresses only; nothing of the false one is shown raw."""

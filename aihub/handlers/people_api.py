@@ -30,7 +30,8 @@ class PersonHandler(UserAPIHandler):
         body = super().get_json_body()
         if isinstance(body, dict) and _KEPT in body:
             raise web.HTTPError(400, f"{_KEPT} belongs to the sign-in method")
-        if isinstance(body, dict) and body.get("name", self.path_args[0]) != self.path_args[0]:
+        # The name they have is left out: JupyterHub 6.1.1 takes it for none at all, and loses the user.
+        if isinstance(body, dict) and body.pop("name", self.path_args[0]) != self.path_args[0]:
             raise web.HTTPError(400, "A user keeps their name.")
         return body
 
