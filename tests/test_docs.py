@@ -339,6 +339,20 @@ def test_every_key_that_the_admin_s_page_names_is_in_the_schema() -> None:
     assert alone <= {*known_keys(DOCUMENT), *SECRET_KEYS}
 
 
+@pytest.mark.parametrize("path", [DOCS / "sign-in.md", *sorted((DOCS / "sign-in").glob("*.md"))], ids=page_id)
+def test_every_key_that_a_page_about_sign_in_names_is_in_the_schema(path: Path) -> None:
+    names = {code.partition(":")[0] for code in _CODE.findall(prose(path))}
+    assert {name for name in names if name.startswith("signIn.") and not exists(name, DOCUMENT)} == set()
+    alone = {name for name in names if re.fullmatch(r"[a-z]+(?:[A-Z][a-z]+)+", name)}
+    assert alone <= {*known_keys(DOCUMENT), *SECRET_KEYS}
+
+
+def test_what_prometheus_reads_of_sign_in_is_in_the_table() -> None:
+    source = (ROOT / "aihub" / "metrics.py").read_text(encoding="utf-8")
+    named = {plain(row[0]).removesuffix("_total") for row in table(text_of("sign-in/outages.md"), "Watch it")}
+    assert named == set(re.findall(r'"(aihub_[a-z_]+)"', source))
+
+
 @pytest.mark.parametrize("name", ["kubernetes.md", "kubernetes/cluster.md", "kubernetes/operate.md"])
 def test_every_value_that_a_page_names_is_in_the_schema(name: str) -> None:
     codes = _CODE.findall(prose(DOCS / name))

@@ -191,6 +191,7 @@ def main() -> None:
     """Start one that stays."""
     from tests.sso.realm import Realm  # noqa: PLC0415  # it needs this module
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         keycloak = Keycloak(Path(folder), port=8180)
         try:
