@@ -203,6 +203,7 @@ class ProviderSignIn(SignInMethod):
         self._asking: dict[str, asyncio.Future[Asked]] = {}
         self._waited = -math.inf
         self._told_of_groups = False
+        self._left: dict[str, float] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self.used = Used()
         self.client: OidcClient | GitHubClient = self.make_client()
@@ -524,6 +525,10 @@ class ProviderSignIn(SignInMethod):
             roles.assign_default_roles(user.db, entity=user.orm_user)
         sign_out(user)
 
+    def left_since(self, name: str, moment: float) -> bool:
+        """Whether the provider has signed the user called `name` out since `moment` (Unix seconds)."""
+        return self._left.get(name, -math.inf) >= moment
+
     def stop_servers(self, handler: Any, user: Any) -> None:
         """Stop what runs of a user, behind the back of the request: a stop takes longer than an answer may."""
         for name, spawner in user.spawners.items():
@@ -614,6 +619,7 @@ class OidcSignIn(ProviderSignIn, GenericOAuthenticator):
         now = self.clock()
         if not self.used.first(f"logout {logout.id}", now, now + LOGOUT_LIFE):
             raise TokenRefused("replay", "the logout token was used before")
+        self._left.update(dict.fromkeys(names, now))
         users = [user for name in names if (user := handler.find_user(name)) is not None]
         for user in users:
             await self.end(user)

@@ -968,6 +968,24 @@ def test_a_sign_out_counts_more_than_an_answer_that_was_on_its_way(scene: Scene[
     assert state["ended"] is True
 
 
+def test_a_sign_out_counts_more_than_a_sign_in_that_was_on_its_way(scene: Scene[HostileProvider]) -> None:
+    scene.sign_in("ada")
+    scene.count_people()
+    browser = scene.browser()
+    back = scene.way_back("ada", browser)
+    scene.rig.id_claims = {"groups": DROP}
+    scene.rig.faults["userinfo"] = Fault(delay=1)
+    before = scene.rig.count("userinfo")
+    with ThreadPoolExecutor(1) as aside:
+        signing_in = aside.submit(browser.get, back)
+        while scene.rig.count("userinfo") == before:
+            time.sleep(0.02)
+        assert left(scene, scene.rig.logout_token(name="ada")).status_code == 200
+        scene.assert_refused(signing_in.result(), USED, by=browser)
+    scene.rig.faults.clear()
+    assert scene.sign_in("ada", browser).url.path == "/hub/home", "a new try is none of it"
+
+
 # --- what else may come ----------------------------------------------------------------------------------------------
 
 

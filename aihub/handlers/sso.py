@@ -256,9 +256,15 @@ class Callback(ProviderPage):
 
     async def _user(self, trip: Trip) -> Any:
         """Who signed in. Raises SignInRefused."""
-        user = await self.login_user(self._code(trip))
+        code, began = self._code(trip), self.method.clock()
+        user = await self.login_user(code)
         if user is None:
             raise SignInRefused(SignInReason.NAME_UNUSABLE, "the hub accepts no such name")
+        if self.method.left_since(user.name, began):
+            await self.method.end(user)
+            self.clear_login_cookie()
+            self._jupyterhub_user = None
+            raise SignInRefused(SignInReason.STATE_USED, "the provider signed them out meanwhile")
         return user
 
     def _trip(self) -> Trip:
