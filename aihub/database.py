@@ -164,12 +164,20 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _use_wal(engine: Engine) -> None:
     """Readers do not wait for writers. The mode is kept in the file."""
-    # On the driver's connection: SQLAlchemy's would have begun a transaction, in which the mode cannot change.
-    try:
-        with closing(engine.raw_connection()) as connection:
-            connection.cursor().execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise StoreError(f"{engine.url.database}: {error}") from error
+    # On the driver's connection: SQLAlchemy's would have begun a transaction, in which the mode cannot change. SQLite
+    # does not wait for others here, whatever its timeout is: several processes may do this at once.
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with closing(engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise StoreError(f"{engine.url.database}: {error}") from error
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:

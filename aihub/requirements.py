@@ -32,6 +32,9 @@ def check_requirement(text: str) -> str | None:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         return f"is not a requirement: {str(error).splitlines()[0]}"
+    # packaging lets these end with an underscore.
+    if any(name.endswith("_") for name in (requirement.name, *requirement.extras)):
+        return "is not a requirement: names end with a letter or a digit"
     if requirement.url and not requirement.url.startswith("https://"):
         return "has an address that does not start with https://"
     return None

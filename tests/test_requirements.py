@@ -31,6 +31,8 @@ def test_accepted(text: str) -> None:
         ("numpy --no-deps", "not a requirement"),
         ("numpy 2.1", "not a requirement"),
         ("# comment", "not a requirement"),
+        ("0_", "not a requirement"),
+        ("a[b_]", "not a requirement"),
         ("a @ file:///etc/passwd", "https"),
         ("a @ git+https://example.org/a", "https"),
         ("numpy\n--index-url x", "characters"),
