@@ -67,13 +67,14 @@ class State:
 
     def read_crypt_key(self) -> str:
         """The key that encrypts what sign-in keeps, as 64 hexadecimal digits; made at the first start."""
-        path = self.folder / "crypt_key"
-        try:
-            return path.read_text()
-        except FileNotFoundError:
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(32))
-            return path.read_text()
+        path, made = self.folder / "crypt_key", self.folder / ".crypt_key"
+        if not path.exists():
+            # Whole or not at all: a hub that is killed meanwhile must not leave an empty key behind.
+            made.unlink(missing_ok=True)
+            made.touch(mode=0o600)
+            made.write_text(secrets.token_hex(32))
+            made.replace(path)
+        return path.read_text()
 
     @property
     def database(self) -> Path:

@@ -104,3 +104,12 @@ def test_strange_folder_is_not_removed(tmp_path: Path, capsys: pytest.CaptureFix
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("usage:")
+
+
+def test_the_key_that_encrypts_is_made_once_for_this_account_alone(folder: Path) -> None:
+    state = open_state(folder)
+    (folder / ".crypt_key").write_text("half of one, of a hub that was killed")
+    key = state.read_crypt_key()
+    assert len(bytes.fromhex(key)) == 32
+    assert state.read_crypt_key() == key
+    assert (folder / "crypt_key").stat().st_mode & 0o777 == 0o600
