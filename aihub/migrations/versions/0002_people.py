@@ -22,9 +22,9 @@ def upgrade() -> None:
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("released", sa.DateTime(timezone=True)),
     )
-    held = {"sqlite_where": sa.text("released IS NULL"), "postgresql_where": sa.text("released IS NULL")}
-    op.create_index("identity_name", "identity", ["name"], unique=True, **held)
-    op.create_index("identity_subject", "identity", ["issuer", "subject"], unique=True, **held)
+    held = sa.text("released IS NULL")
+    for index, columns in {"identity_name": ["name"], "identity_subject": ["issuer", "subject"]}.items():
+        op.create_index(index, "identity", columns, unique=True, sqlite_where=held, postgresql_where=held)
     op.create_table(
         "provider_session",
         sa.Column("issuer", sa.String, primary_key=True),
