@@ -66,9 +66,8 @@ def _assert_nothing_is_told(server: psutil.Process, log: str) -> None:
     assert str(os.getpid()) != environ.get("JUPYTERHUB_USER")
 
 
-@pytest.mark.parametrize(
-    "others", [pytest.param(True, marks=pytest.mark.slow), False], ids=["of two groups", "of the only group"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [True, False], ids=["of two groups", "of the only group"])
 def test_a_server_in_a_project_that_its_person_left_is_stopped(
     prepare: MakeHub, keycloak: Keycloak, others: bool
 ) -> None:
@@ -90,4 +89,16 @@ def test_a_server_in_a_project_that_its_person_left_is_stopped(
         return not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
     until(stopped, "the server is stopped", 60, every=1)
+    realm.remove()
+
+
+@pytest.mark.slow
+def test_servers_stop_with_the_session_where_the_policy_says_so(prepare: MakeHub, keycloak: Keycloak) -> None:
+    hub = prepare()
+    realm = Realm.make(keycloak, "stopping", hub.url)
+    hub.with_policy(realm, afterSignOut="stopServers", identity={"recheckAfter": "5m"}).start()
+    someone = Someone.of(hub, "ada")
+    someone.start({"project": "ml101"})
+    realm.sign_out("ada")
+    until(lambda: not hub.user_servers(), "the server is stopped", WITHIN)
     realm.remove()
