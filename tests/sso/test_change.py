@@ -81,7 +81,6 @@ def test_a_new_key_signs_and_nobody_notices(hub: SsoHub, realm: Realm, drop_old:
 
 
 def test_tokens_of_somebody_s_own_end_with_the_session_at_keycloak(hub: SsoHub, realm: Realm) -> None:
-    """Sessions end at once; what a token may do is asked like everything else, within `recheckAfter`."""
     realm.add("scripted", STUDENTS)
     someone = Someone.of(hub, "scripted")
     assert someone.servers() == {}
