@@ -129,7 +129,8 @@ def test_who_is_no_persona_any_more_starts_nothing_by_an_old_token(rig: Rig, pol
         assert answer.status_code == 403, (answer.status_code, answer.text)
     finally:
         policy.write_text(whole)
-    leaver.stop() if leaver.running() else None
+    until(lambda: "student2" in httpx.get(f"{rig.url}/hub/login").text, "the persona is back", 10)
+    assert not leaver.running()
 
 
 def test_ctrl_c_ends_a_start_that_overtakes_a_slow_stop(make_hub: Callable[..., Rig]) -> None:
