@@ -21,6 +21,7 @@ def moving(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.Te
     own = Release(
         cluster, tmp_path_factory.mktemp("moving"), images=images, namespace="moving", port=30090, name="moving-aihub"
     )
+    cluster.gpus(4)
     own.remove()
     own.install()
     yield own
